@@ -1,0 +1,1 @@
+"""Load, measurement and plots: what the promises cost and whether they are kept."""

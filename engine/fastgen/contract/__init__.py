@@ -1,0 +1,1 @@
+"""What operator, server and local deployments agree on: manifest, labels, ports, metric names. No torch."""

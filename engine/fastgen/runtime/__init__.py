@@ -1,0 +1,1 @@
+"""What touches the device: loading, memory, the step runner, the sampler."""

@@ -1,0 +1,1 @@
+"""Tensor operations with one meaning and several implementations."""

@@ -1,0 +1,1 @@
+"""Attention over a blocked KV cache: backends behind one interface."""

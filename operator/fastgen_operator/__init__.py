@@ -1,0 +1,1 @@
+"""The Kubernetes operator: reconciles a FastGenDeployment into replicas, a balancer and their scale."""
