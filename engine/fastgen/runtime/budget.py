@@ -1,0 +1,130 @@
+"""The token budget: how many tokens a step should hold on this machine, with this model.
+
+Throughput rises with the tokens of a step until the device is saturated and is concave in between
+(DeepSpeed-FastGen, arXiv 2401.08671, section 3.1). The budget is the knee of that curve: the fewest tokens
+that reach most of the best throughput. A larger step would only make every running request wait longer
+for its next token; so the budget is also capped where a step would break the inter-token promise.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+logger = logging.getLogger(__name__)
+
+KNEE_SHARE = 0.9
+"""The knee reaches this share of the best throughput measured."""
+PROMISE_SHARE = 0.7
+"""A step may take this share of the promised gap; the rest is for attention over long contexts."""
+MEASURE_SECONDS = 12.0
+REPEATS = 3
+SIZES_TOKENS = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
+LEAST_BUDGET_TOKENS = 8
+
+
+class StepTime(NamedTuple):
+    """One point of the curve: a step of `num_tokens` took `seconds`."""
+
+    num_tokens: int
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.num_tokens / self.seconds
+
+
+class TokenBudget(NamedTuple):
+    """The budget, and why it is what it is."""
+
+    num_tokens: int
+    reason: str
+    capacity_tokens_per_second: float
+    """Throughput of a full step; 0.0 where nothing was measured."""
+
+
+def choose_budget(curve: Sequence[StepTime], promise_seconds: float) -> TokenBudget:
+    """The knee of `curve` (ordered by tokens, at least one point), capped by the inter-token promise.
+
+    `promise_seconds`: the longest gap promised between two tokens of a request.
+    """
+    best = max(point.tokens_per_second for point in curve)
+    knee = next(point for point in curve if point.tokens_per_second >= KNEE_SHARE * best)
+    allowed_seconds = PROMISE_SHARE * promise_seconds
+    kept = [point for point in curve if point.seconds <= allowed_seconds]
+    chosen = min(knee, kept[-1] if kept else curve[0])
+    what = f"{chosen.tokens_per_second:.0f} tokens/s at {chosen.seconds * 1e3:.0f} ms a step"
+    if chosen is knee:
+        reason = f"measured: the knee, {what} (best seen {best:.0f} tokens/s)"
+    elif kept:
+        reason = f"measured: {what}, the most within {PROMISE_SHARE:.0%} of the promised {promise_seconds:.3g} s gap"
+    else:
+        reason = f"measured: {what}, slower than the promised {promise_seconds:.3g} s gap even so small"
+    return TokenBudget(chosen.num_tokens, reason, chosen.tokens_per_second)
+
+
+def measure_curve(run_step: Callable[[int], None], most_tokens: int, promise_seconds: float) -> list[StepTime]:
+    """Time `run_step(num_tokens)` for growing sizes; medians of a few runs each.
+
+    Ends at `most_tokens`, when a step takes longer than the promise would ever allow, when throughput has
+    clearly stopped growing, or when the time for measuring is spent.
+    """
+    deadline = time.monotonic() + MEASURE_SECONDS
+    curve: list[StepTime] = []
+    sizes = [size for size in SIZES_TOKENS if size < most_tokens] or [most_tokens]
+    run_step(sizes[0])  # the first run pays for what is allocated lazily
+    for num_tokens in sizes:
+        curve.append(StepTime(num_tokens, _median_seconds(partial(run_step, num_tokens), deadline)))
+        best = max(point.tokens_per_second for point in curve)
+        saturated = len(curve) >= 3 and all(point.tokens_per_second < 0.97 * best for point in curve[-2:])
+        if saturated or curve[-1].seconds > promise_seconds or time.monotonic() > deadline:
+            break
+    return curve
+
+
+def _median_seconds(run: Callable[[], None], deadline: float) -> float:
+    times: list[float] = []
+    while len(times) < REPEATS and (not times or time.monotonic() + times[-1] < deadline):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return sorted(times)[len(times) // 2]
+
+
+def measured_budget(
+    run_step: Callable[[int], None], most_tokens: int, promise_seconds: float, cache_file: Path | None
+) -> TokenBudget:
+    """Measure this machine, or reuse the curve it gave before (`cache_file`, one per model, device, versions)."""
+    curve = _read_curve(cache_file)
+    if curve is None:
+        logger.info("measuring step time against tokens, at most %.0f s ...", MEASURE_SECONDS)
+        curve = measure_curve(run_step, most_tokens, promise_seconds)
+        _write_curve(cache_file, curve)
+    return choose_budget(curve, promise_seconds)
+
+
+def _read_curve(cache_file: Path | None) -> list[StepTime] | None:
+    if cache_file is None or not cache_file.exists():
+        return None
+    try:
+        return [StepTime(int(n), float(s)) for n, s in json.loads(cache_file.read_text())]
+    except (ValueError, TypeError) as error:
+        logger.warning("measuring again: %s is not readable (%s)", cache_file, error)
+        return None
+
+
+def _write_curve(cache_file: Path | None, curve: Sequence[StepTime]) -> None:
+    if cache_file is None:
+        return
+    try:
+        cache_file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = cache_file.with_suffix(f".{time.monotonic_ns()}")
+        scratch.write_text(json.dumps([list(point) for point in curve]))
+        scratch.replace(cache_file)
+    except OSError as error:
+        logger.warning("the measurement could not be kept in %s (%s); the next start measures again", cache_file, error)
