@@ -1,1 +1,1 @@
-"""Between text and tokens: tokenizer, chat template, incremental detokenizer, stop strings."""
+"""Between text and tokens: tokenizer, chat templates, incremental detokenizing, stop strings. No torch."""
