@@ -13,6 +13,7 @@ live longest.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
@@ -118,7 +119,12 @@ class PoolDraft:
         self._change: Counter[int] = Counter()  # difference to the pool's reference counts
         self._queue = iter(pool.free_blocks())  # the pool's free blocks not yet looked at
         self._given_back: OrderedDict[int, None] = OrderedDict()  # held in the pool, free in the draft
+        self._taken: set[int] = set()  # what these remembered is lost to the draft
         self.num_free = pool.num_free
+
+    def find(self, hashes: Iterable[bytes]) -> list[int]:
+        """As `BlockPool.find`, less what this draft has taken for something else."""
+        return list(itertools.takewhile(lambda block: block not in self._taken, self._pool.find(hashes)))
 
     def _references(self, block: int) -> int:
         return self._pool.references(block) + self._change[block]
@@ -140,6 +146,7 @@ class PoolDraft:
             self._change[block] += 1
             taken.append(block)
         self.num_free -= count
+        self._taken.update(taken)
         return tuple(taken)
 
     def share(self, blocks: Iterable[int]) -> None:

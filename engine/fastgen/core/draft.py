@@ -143,7 +143,7 @@ class StepDraft:
             return []
         # The last token is always computed: its logits are what the step is for.
         usable = (sequence.num_tokens - 1) // self.block_tokens
-        return self.pool.find(sequence.block_hashes[:usable])
+        return self._blocks.find(sequence.block_hashes[:usable])
 
     def _last_running(self) -> RunningSequence:
         return next(s for s in reversed(self.running) if s.sequence_id not in self._preempted)
