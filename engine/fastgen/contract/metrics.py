@@ -1,164 +1,192 @@
-"""Every metric FastGen publishes: name, kind, unit, labels, meaning. Nothing else spells these names.
+"""Every metric FastGen publishes: its name, kind, labels, buckets and meaning, in one place.
 
-Names follow vLLM's, with our prefix, so that existing dashboards need one search and replace.
-The tables in docs/ are rendered from here (`render_table`).
+Names, units and buckets are vLLM's with our prefix where vLLM has the metric, so that a dashboard made for it
+can be pointed here. docs/metrics.md is made from this file (tools/generate_metrics_docs.py). As Prometheus
+does, a counter is listed without the `_total` that its sample carries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
-MetricKind = Literal["counter", "gauge", "histogram"]
+PREFIX: Final = "fastgen_"
+MODEL_NAME: Final = "model_name"
+"""Label of every metric of a replica: the name the model is served under."""
+GENERATION_RATE: Final = "generation_rate"
+"""Label: the tokens per second an effective request was held to: 2, 4, 6 and the configured one."""
+
+Kind = Literal["counter", "gauge", "histogram"]
 
 
 class Metric(NamedTuple):
-    """One metric. A counter's name ends in `_total`, as it does in the exposition."""
+    """One metric. `labels` come after `model_name`, which all of a replica's have."""
 
     name: str
-    kind: MetricKind
+    kind: Kind
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
 
+    @property
+    def sample(self) -> str:
+        """The name a query uses: counters carry `_total` there, histograms `_bucket`, `_sum` and `_count`."""
+        return f"{self.name}_total" if self.kind == "counter" else self.name
 
-MODEL: Final = ("model_name",)
 
-_SECONDS = (
-    0.001,
-    0.005,
-    0.01,
-    0.02,
-    0.04,
-    0.06,
-    0.08,
-    0.1,
-    0.25,
-    0.5,
-    0.75,
-    1.0,
-    2.5,
-    5.0,
-    7.5,
-    10.0,
-    20.0,
-    40.0,
-    80.0,
+# fmt: off
+FIRST_TOKEN_BUCKETS = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+    160.0, 640.0, 2560.0,
 )
-_GAP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0)
-_LONG_SECONDS = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0,
-                 960.0, 1920.0, 7680.0)  # fmt: skip
-_TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
-
-# --- one replica: requests -------------------------------------------------------------------------------------------
-REQUESTS_RUNNING: Final = Metric("fastgen_num_requests_running", "gauge", "Sequences in the running batch.", MODEL)
-REQUESTS_WAITING: Final = Metric("fastgen_num_requests_waiting", "gauge", "Sequences that wait to be admitted.", MODEL)
-REQUESTS: Final = Metric("fastgen_requests_total", "counter", "Requests that arrived, refused and failed ones included.",
-                         MODEL)  # fmt: skip
-EFFECTIVE_REQUESTS: Final = Metric(
-    "fastgen_effective_requests_total", "counter",
-    "Requests that kept the latency promise, judged at this many generated tokens per second.",
-    (*MODEL, "generation_rate"),
-)  # fmt: skip
-REQUEST_SUCCESS: Final = Metric("fastgen_request_success_total", "counter", "Requests that finished, by reason.",
-                                (*MODEL, "finished_reason"))  # fmt: skip
-REQUEST_FAILURES: Final = Metric("fastgen_request_failures_total", "counter", "Requests that ended in an error, by its code.",
-                                 (*MODEL, "code"))  # fmt: skip
-
-# --- one replica: tokens ---------------------------------------------------------------------------------------------
-PROMPT_TOKENS: Final = Metric("fastgen_prompt_tokens_total", "counter", "Prompt tokens of admitted requests.", MODEL)
-PROMPT_TOKENS_CACHED: Final = Metric("fastgen_prompt_tokens_cached_total", "counter",
-                                     "Prompt tokens that came from the prefix cache.", MODEL)  # fmt: skip
-GENERATION_TOKENS: Final = Metric("fastgen_generation_tokens_total", "counter", "Tokens generated.", MODEL)
-OFFERED_TOKENS: Final = Metric(
-    "fastgen_offered_tokens_total", "counter",
-    "Tokens that arriving requests asked for: their prompt, and the answer they allowed.", MODEL,
-)  # fmt: skip
-SERVED_TOKENS: Final = Metric("fastgen_served_tokens_total", "counter",
-                              "Prompt tokens computed or reused, and tokens generated.", MODEL)  # fmt: skip
-
-# --- one replica: steps, cache, capacity -----------------------------------------------------------------------------
-ITERATION_TOKENS: Final = Metric("fastgen_iteration_tokens_total", "histogram", "Tokens of each step.", MODEL, _TOKENS)
-STEP_TOKENS: Final = Metric("fastgen_step_tokens", "gauge", "Tokens of the latest step.", MODEL)
-STEP_FILL: Final = Metric(
-    "fastgen_step_fill_ratio", "gauge", "Tokens of the latest step against the token budget.", MODEL
+GAP_BUCKETS = (
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 )
-TOKEN_BUDGET: Final = Metric("fastgen_token_budget_tokens", "gauge", "Tokens a step aims at.", MODEL)
-STEP_SECONDS: Final = Metric("fastgen_step_duration_seconds", "histogram", "Duration of each step.", MODEL, _SECONDS)
-WAITING_TOKENS: Final = Metric("fastgen_waiting_tokens", "gauge",
-                               "Tokens not yet computed of everything queued or running.", MODEL)  # fmt: skip
-KV_USAGE: Final = Metric("fastgen_kv_cache_usage_perc", "gauge", "Share of KV blocks in use, from 0 to 1.", MODEL)
-PREFIX_QUERIES: Final = Metric("fastgen_prefix_cache_queries_total", "counter",
-                               "Prompt tokens looked up in the prefix cache.", MODEL)  # fmt: skip
-PREFIX_HITS: Final = Metric("fastgen_prefix_cache_hits_total", "counter", "Prompt tokens found there.", MODEL)
-PREEMPTIONS: Final = Metric("fastgen_num_preemptions_total", "counter", "Sequences that gave their blocks back for a while.",
-                            MODEL)  # fmt: skip
-CAPACITY: Final = Metric("fastgen_capacity_tokens_per_second", "gauge",
-                         "Tokens per second of full steps, as measured at start.", MODEL)  # fmt: skip
-ENGINE_UP: Final = Metric(
-    "fastgen_engine_up", "gauge", "1 while the engine process answers, 0 while it restarts.", MODEL
+REQUEST_BUCKETS = (
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
+    1920.0, 7680.0,
 )
-ENGINE_RESTARTS: Final = Metric(
-    "fastgen_engine_restarts_total", "counter", "Times the engine process was restarted.", MODEL
+STEP_TOKENS_BUCKETS = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+TOKENS_BUCKETS = (
+    1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000,
 )
-ENGINE_INFO: Final = Metric(
-    "fastgen_engine_info", "gauge", "Always 1; the labels say what this engine is.",
-    (*MODEL, "version", "architecture", "device", "dtype", "attention", "composition"),
-)  # fmt: skip
+FILL_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+# fmt: on
 
-# --- one replica: where the time of requests goes --------------------------------------------------------------------
-TIME_TO_FIRST_TOKEN: Final = Metric("fastgen_time_to_first_token_seconds", "histogram",
-                                    "From arrival to the first token.", MODEL, _SECONDS)  # fmt: skip
-INTER_TOKEN_LATENCY: Final = Metric("fastgen_inter_token_latency_seconds", "histogram",
-                                    "Between one token and the next.", MODEL, _GAP_SECONDS)  # fmt: skip
-TIME_PER_OUTPUT_TOKEN: Final = Metric("fastgen_request_time_per_output_token_seconds", "histogram",
-                                      "Mean of a request's gaps between tokens.", MODEL, _GAP_SECONDS)  # fmt: skip
-E2E_LATENCY: Final = Metric("fastgen_e2e_request_latency_seconds", "histogram", "From arrival to the last token.", MODEL,
-                            _LONG_SECONDS)  # fmt: skip
-QUEUE_TIME: Final = Metric("fastgen_request_queue_time_seconds", "histogram", "From arrival to admission.", MODEL,
-                           _LONG_SECONDS)  # fmt: skip
-REQUEST_PROMPT_TOKENS: Final = Metric("fastgen_request_prompt_tokens", "histogram", "Prompt tokens of each request.", MODEL,
-                                      _TOKENS)  # fmt: skip
-REQUEST_GENERATION_TOKENS: Final = Metric("fastgen_request_generation_tokens", "histogram",
-                                          "Tokens generated for each request.", MODEL, _TOKENS)  # fmt: skip
+# What waits and runs.
+NUM_REQUESTS_RUNNING = Metric("fastgen_num_requests_running", "gauge", "Sequences that run: part of the steps now.")
+NUM_REQUESTS_WAITING = Metric("fastgen_num_requests_waiting", "gauge", "Sequences that wait to be admitted.")
+WAITING_TOKENS = Metric(
+    "fastgen_waiting_tokens",
+    "gauge",
+    "Tokens not yet computed of everything that waits or runs: the work ahead.",
+)
+KV_CACHE_USAGE = Metric("fastgen_kv_cache_usage_perc", "gauge", "Share of the KV blocks in use, 0 to 1.")
+KV_CACHE_BLOCKS = Metric("fastgen_kv_cache_blocks", "gauge", "KV blocks there are.")
+ENGINE_UP = Metric("fastgen_engine_up", "gauge", "1 while the engine process is alive, 0 while it is being restarted.")
+READY = Metric("fastgen_ready", "gauge", "1 while /readyz says yes; 0 while the engine restarts or the server drains.")
 
-REPLICA_METRICS: Final = (
-    REQUESTS_RUNNING, REQUESTS_WAITING, REQUESTS, EFFECTIVE_REQUESTS, REQUEST_SUCCESS, REQUEST_FAILURES,
-    PROMPT_TOKENS, PROMPT_TOKENS_CACHED, GENERATION_TOKENS, OFFERED_TOKENS, SERVED_TOKENS,
-    ITERATION_TOKENS, STEP_TOKENS, STEP_FILL, TOKEN_BUDGET, STEP_SECONDS, WAITING_TOKENS, KV_USAGE,
-    PREFIX_QUERIES, PREFIX_HITS, PREEMPTIONS, CAPACITY, ENGINE_UP, ENGINE_RESTARTS, ENGINE_INFO,
-    TIME_TO_FIRST_TOKEN, INTER_TOKEN_LATENCY, TIME_PER_OUTPUT_TOKEN, E2E_LATENCY, QUEUE_TIME,
-    REQUEST_PROMPT_TOKENS, REQUEST_GENERATION_TOKENS,
-)  # fmt: skip
+# What one step does.
+TOKEN_BUDGET = Metric("fastgen_token_budget", "gauge", "Tokens a step is filled to (Dynamic SplitFuse's target).")
+CAPACITY = Metric(
+    "fastgen_capacity_tokens_per_second",
+    "gauge",
+    "Tokens per second of full steps, as measured when the engine started; 0 where the budget was set by hand.",
+)
+ITERATION_TOKENS = Metric(
+    "fastgen_iteration_tokens_total", "histogram", "Tokens in each step.", buckets=STEP_TOKENS_BUCKETS
+)
+STEP_FILL = Metric(
+    "fastgen_step_fill_ratio", "histogram", "Tokens in each step divided by the token budget.", buckets=FILL_BUCKETS
+)
+STEP_SECONDS = Metric("fastgen_step_duration_seconds", "histogram", "Time of each step.", buckets=FIRST_TOKEN_BUCKETS)
+NUM_PREEMPTIONS = Metric(
+    "fastgen_num_preemptions", "counter", "Sequences that gave their blocks back to others and were computed again."
+)
+PREFIX_CACHE_QUERIES = Metric("fastgen_prefix_cache_queries", "counter", "Prompt tokens looked up in the prefix cache.")
+PREFIX_CACHE_HITS = Metric("fastgen_prefix_cache_hits", "counter", "Prompt tokens found in the prefix cache.")
 
-# --- the balancer ----------------------------------------------------------------------------------------------------
-BALANCER_REQUESTS: Final = Metric("fastgen_balancer_requests_total", "counter",
-                                  "Requests that arrived at the balancer, by protocol and outcome.",
-                                  ("protocol", "code"))  # fmt: skip
-BALANCER_OFFERED_TOKENS: Final = Metric("fastgen_balancer_offered_tokens_total", "counter",
-                                        "Tokens that arriving requests asked for, as estimated from their bytes.",
-                                        ("protocol",))  # fmt: skip
-BALANCER_ACTIVE: Final = Metric("fastgen_balancer_active_requests", "gauge", "Requests now forwarded, by replica.",
-                                ("replica",))  # fmt: skip
-BALANCER_OUTSTANDING: Final = Metric("fastgen_balancer_outstanding_tokens", "gauge", "Tokens now owed, by replica.",
-                                     ("replica",))  # fmt: skip
-BALANCER_HELD: Final = Metric("fastgen_balancer_held_requests", "gauge", "Requests held until a replica is ready.")
-BALANCER_REPLICAS: Final = Metric("fastgen_balancer_replicas", "gauge", "Replicas known, by state.", ("state",))
-BALANCER_RETRIES: Final = Metric("fastgen_balancer_retries_total", "counter",
-                                 "Requests sent again to another replica before any answer had begun.")  # fmt: skip
-BALANCER_EJECTIONS: Final = Metric("fastgen_balancer_ejections_total", "counter",
-                                   "Times a replica was taken out of the rotation.", ("replica",))  # fmt: skip
+# Tokens.
+PROMPT_TOKENS = Metric("fastgen_prompt_tokens", "counter", "Prompt tokens of sequences that gave their first token.")
+PROMPT_TOKENS_CACHED = Metric(
+    "fastgen_prompt_tokens_cached", "counter", "Prompt tokens of finished sequences that the prefix cache held."
+)
+GENERATION_TOKENS = Metric("fastgen_generation_tokens", "counter", "Tokens generated.")
+OFFERED_TOKENS = Metric(
+    "fastgen_offered_tokens",
+    "counter",
+    "Work that arrived, refused work included: prompt tokens plus the answer expected (the most that was asked for, "
+    "or the average answer of late where that is shorter). What demand is computed from.",
+)
+SERVED_TOKENS = Metric(
+    "fastgen_served_tokens",
+    "counter",
+    "Work that was done: prompt tokens of sequences that gave their first token, plus tokens generated.",
+)
 
-BALANCER_METRICS: Final = (
-    BALANCER_REQUESTS, BALANCER_OFFERED_TOKENS, BALANCER_ACTIVE, BALANCER_OUTSTANDING, BALANCER_HELD,
-    BALANCER_REPLICAS, BALANCER_RETRIES, BALANCER_EJECTIONS,
-)  # fmt: skip
+# Requests.
+REQUESTS = Metric(
+    "fastgen_requests",
+    "counter",
+    "Valid requests that ended: finished, refused because the queue was full, failed, or left by their client. "
+    "Malformed ones (400, 404) are not counted: they say nothing of the service.",
+)
+EFFECTIVE_REQUESTS = Metric(
+    "fastgen_effective_requests",
+    "counter",
+    "Requests that met their latency promise (docs/metrics.md): first token in time for the prompt's length, and the "
+    "moving average of the gaps never above 1/generation_rate. Divided by fastgen_requests_total: attainment.",
+    (GENERATION_RATE,),
+)
+REQUEST_SUCCESS = Metric(
+    "fastgen_request_success", "counter", "Sequences that finished, by reason: stop or length.", ("finished_reason",)
+)
+REQUEST_ERRORS = Metric(
+    "fastgen_request_errors",
+    "counter",
+    "Requests that ended with an error, by its code: that of the response's error object.",
+    ("code",),
+)
+FIRST_TOKEN_SECONDS = Metric(
+    "fastgen_time_to_first_token_seconds",
+    "histogram",
+    "From a request's arrival to its first token.",
+    buckets=FIRST_TOKEN_BUCKETS,
+)
+GAP_SECONDS = Metric(
+    "fastgen_inter_token_latency_seconds", "histogram", "Each gap between two tokens of an answer.", buckets=GAP_BUCKETS
+)
+E2E_SECONDS = Metric(
+    "fastgen_e2e_request_latency_seconds",
+    "histogram",
+    "From a request's arrival to its last token.",
+    buckets=REQUEST_BUCKETS,
+)
+QUEUE_SECONDS = Metric(
+    "fastgen_request_queue_time_seconds",
+    "histogram",
+    "From a sequence's arrival at the engine to its first step.",
+    buckets=REQUEST_BUCKETS,
+)
+REQUEST_PROMPT_TOKENS = Metric(
+    "fastgen_request_prompt_tokens", "histogram", "Prompt tokens of each finished sequence.", buckets=TOKENS_BUCKETS
+)
+REQUEST_GENERATION_TOKENS = Metric(
+    "fastgen_request_generation_tokens",
+    "histogram",
+    "Tokens generated by each finished sequence.",
+    buckets=TOKENS_BUCKETS,
+)
 
-ALL_METRICS: Final = (*REPLICA_METRICS, *BALANCER_METRICS)
-
-
-def render_table(metrics: Iterable[Metric]) -> str:
-    """A Markdown table of metrics, for the documentation."""
-    lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
-    lines += [f"| `{m.name}` | {m.kind} | {', '.join(m.labels) or '–'} | {m.help} |" for m in metrics]
-    return "\n".join(lines) + "\n"
+REPLICA_METRICS: Final[tuple[Metric, ...]] = (
+    NUM_REQUESTS_RUNNING,
+    NUM_REQUESTS_WAITING,
+    WAITING_TOKENS,
+    KV_CACHE_USAGE,
+    KV_CACHE_BLOCKS,
+    ENGINE_UP,
+    READY,
+    TOKEN_BUDGET,
+    CAPACITY,
+    ITERATION_TOKENS,
+    STEP_FILL,
+    STEP_SECONDS,
+    NUM_PREEMPTIONS,
+    PREFIX_CACHE_QUERIES,
+    PREFIX_CACHE_HITS,
+    PROMPT_TOKENS,
+    PROMPT_TOKENS_CACHED,
+    GENERATION_TOKENS,
+    OFFERED_TOKENS,
+    SERVED_TOKENS,
+    REQUESTS,
+    EFFECTIVE_REQUESTS,
+    REQUEST_SUCCESS,
+    REQUEST_ERRORS,
+    FIRST_TOKEN_SECONDS,
+    GAP_SECONDS,
+    E2E_SECONDS,
+    QUEUE_SECONDS,
+    REQUEST_PROMPT_TOKENS,
+    REQUEST_GENERATION_TOKENS,
+)
+"""What one replica (`fastgen serve`) publishes at /metrics."""
