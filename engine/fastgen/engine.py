@@ -11,7 +11,7 @@ import time
 
 from fastgen.config import EngineConfig, EngineInfo
 from fastgen.core.compositions import composition
-from fastgen.core.events import Event, SequenceFailed, StepStats, TokenEvent
+from fastgen.core.events import Event, SequenceFailed, SequenceTiming, StepStats, TokenEvent
 from fastgen.core.plan import StepPlan
 from fastgen.core.policies import queue_policy
 from fastgen.core.scheduler import Scheduler, SchedulerLimits, timing_of
@@ -49,6 +49,11 @@ class Engine:
         self._ended: list[Event] = []
         self._last_step = _StepRecord()
 
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """What ends an answer, as the model's generation_config (else config) says."""
+        return self._runner.eos_token_ids
+
     def submit(self, request: SequenceRequest) -> None:
         """Queue a sequence. Raises InvalidRequestError, TooLongError or OverloadedError, all with the numbers."""
         for token_id in request.prompt_token_ids:
@@ -59,12 +64,17 @@ class Engine:
                 )
         self.scheduler.add(request, time.monotonic())
 
-    def cancel(self, sequence_id: int) -> None:
-        """End a sequence now; its blocks are free for the very next step. Unknown ids have ended already."""
+    def cancel(self, sequence_id: int) -> SequenceTiming | None:
+        """End a sequence now; its blocks are free for the very next step, which also tells its end.
+
+        Returns how long it lived, or None for an id that has ended already.
+        """
         sequence = self.scheduler.remove(sequence_id)
-        if sequence is not None:
-            timing = timing_of(sequence, time.monotonic())
-            self._ended.append(TokenEvent(sequence_id, None, finish="cancelled", timing=timing))
+        if sequence is None:
+            return None
+        timing = timing_of(sequence, time.monotonic())
+        self._ended.append(TokenEvent(sequence_id, None, finish="cancelled", timing=timing))
+        return timing
 
     def has_work(self) -> bool:
         """True while a step would do or tell something."""

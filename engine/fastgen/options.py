@@ -43,8 +43,7 @@ class Option(NamedTuple):
         return "--" + self.name.replace("_", "-")
 
 
-@functools.cache
-def field_docs(config: type) -> dict[str, str]:
+def field_docs(config: type[Any]) -> dict[str, str]:
     """The docstring under each field of `config`, by field name."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(config)))
     body = typing.cast(ast.ClassDef, tree.body[0]).body
@@ -57,9 +56,17 @@ def field_docs(config: type) -> dict[str, str]:
     return docs
 
 
-@functools.cache
-def options_of(config: type) -> tuple[Option, ...]:
+def options_of(config: type[Any]) -> tuple[Option, ...]:
     """Every option of a config dataclass, in order."""
+    if config not in _KNOWN:
+        _KNOWN[config] = _read_options(config)
+    return _KNOWN[config]
+
+
+_KNOWN: dict[type[Any], tuple[Option, ...]] = {}
+
+
+def _read_options(config: type[Any]) -> tuple[Option, ...]:
     hints = typing.get_type_hints(config)
     docs = field_docs(config)
     found = []
