@@ -25,7 +25,6 @@ PROMISE_SHARE = 0.7
 MEASURE_SECONDS = 12.0
 REPEATS = 3
 SIZES_TOKENS = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
-LEAST_BUDGET_TOKENS = 8
 
 
 class StepTime(NamedTuple):
@@ -59,12 +58,12 @@ def choose_budget(curve: Sequence[StepTime], promise_seconds: float) -> TokenBud
     kept = [point for point in curve if point.seconds <= allowed_seconds]
     chosen = min(knee, kept[-1] if kept else curve[0])
     what = f"{chosen.tokens_per_second:.0f} tokens/s at {chosen.seconds * 1e3:.0f} ms a step"
-    if chosen is knee:
-        reason = f"measured: the knee, {what} (best seen {best:.0f} tokens/s)"
-    elif kept:
-        reason = f"measured: {what}, the most within {PROMISE_SHARE:.0%} of the promised {promise_seconds:.3g} s gap"
-    else:
+    if not kept:
         reason = f"measured: {what}, slower than the promised {promise_seconds:.3g} s gap even so small"
+    elif chosen is knee:
+        reason = f"measured: the knee, {what} (best seen {best:.0f} tokens/s)"
+    else:
+        reason = f"measured: {what}, the most within {PROMISE_SHARE:.0%} of the promised {promise_seconds:.3g} s gap"
     return TokenBudget(chosen.num_tokens, reason, chosen.tokens_per_second)
 
 
