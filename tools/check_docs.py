@@ -1,0 +1,109 @@
+"""Keep the documentation alive: what it points to and what it tells people to type must exist.
+
+Looks at every Markdown file: relative links and their anchors, `make TARGET`, and `fastgen COMMAND` with its options.
+Links to other sites are not followed: this runs without a network.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+_LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)[^)]*\)")
+_CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+_MAKE = re.compile(r"(?:^|[`$;&|]\s*|\b[A-Z_]+=\S+\s+)make((?:\s+(?:[A-Z_]+=\S+|[a-z][a-z-]*))+)", re.MULTILINE)
+_FASTGEN = re.compile(r"(?:^|[`$;&|]\s*)fastgen\s+([a-z][a-z-]*)([^\n`]*)", re.MULTILINE)
+
+
+def documents(root: Path) -> list[Path]:
+    """The Markdown files of the project, those in hidden folders left out."""
+    return sorted(p for p in root.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(root).parts))
+
+
+def problems(document: Path, root: Path) -> Iterator[str]:
+    """Everything in one document that points to nothing."""
+    text = document.read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    for target in _LINK.findall(prose):
+        yield from _link_problems(document, target)
+    code = "\n".join(match.group(0).strip("`") for match in _CODE.finditer(text))
+    for words in _MAKE.findall(code):
+        for word in words.split():
+            if "=" not in word and word not in make_targets(root):
+                yield f"`make {word}`: there is no such target; there are {', '.join(sorted(make_targets(root)))}"
+    for command, rest in _FASTGEN.findall(code):
+        if command not in fastgen_commands(root):
+            yield f"`fastgen {command}`: there is no such command; there are {', '.join(fastgen_commands(root))}"
+            continue
+        for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", rest):
+            if option not in command_help(command):
+                yield f"`fastgen {command} {option}`: `fastgen {command} --help` knows no such option"
+
+
+def _link_problems(document: Path, target: str) -> Iterator[str]:
+    if re.match(r"[a-z]+:", target):
+        return
+    path_part, _, anchor = target.partition("#")
+    path = (document.parent / path_part).resolve() if path_part else document
+    if not path.exists():
+        yield f"link to {target}: there is no such file"
+    elif anchor and path.suffix == ".md" and anchor not in anchors(path):
+        yield f"link to {target}: {path.name} has no heading for #{anchor}"
+
+
+@cache
+def anchors(document: Path) -> frozenset[str]:
+    """The anchors GitHub makes of a document's headings."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    found: dict[str, int] = {}
+    names = []
+    for heading in re.findall(r"^#{1,6} +(.+?)\s*$", text, re.MULTILINE):
+        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        names.append(slug if slug not in found else f"{slug}-{found[slug]}")
+        found[slug] = found.get(slug, 0) + 1
+    return frozenset(names)
+
+
+@cache
+def make_targets(root: Path) -> frozenset[str]:
+    """The targets of the Makefile."""
+    text = (root / "Makefile").read_text(encoding="utf-8")
+    return frozenset(
+        name for line in re.findall(r"^([a-z][a-z -]*):(?!=)", text, re.MULTILINE) for name in line.split()
+    )
+
+
+@cache
+def fastgen_commands(root: Path) -> tuple[str, ...]:
+    """The sub-commands registered in pyproject.toml."""
+    import tomllib
+
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return tuple(sorted(project["entry-points"]["fastgen.commands"]))
+
+
+@cache
+def command_help(command: str) -> str:
+    """What `fastgen COMMAND --help` prints, or raises SystemExit when it cannot."""
+    program = Path(sys.executable).parent / "fastgen"
+    done = subprocess.run([program, command, "--help"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"check_docs: `fastgen {command} --help` failed:\n{done.stderr}")
+    return done.stdout
+
+
+def main() -> int:
+    """Exit status 1 where something is dead; every problem is printed with its file."""
+    found = [(path, problem) for path in documents(ROOT) for problem in problems(path, ROOT)]
+    for path, problem in found:
+        print(f"{path.relative_to(ROOT)}: {problem}", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
