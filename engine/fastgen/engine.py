@@ -42,7 +42,7 @@ class Engine:
             max_sequences=config.max_sequences,
             max_model_tokens=self._runner.max_model_tokens,
             max_queued_requests=config.max_queued_requests,
-            prefix_cache=config.prefix_cache,
+            prefix_cache=config.prefix_cache and self._runner.shares_prefixes,
         )
         self.scheduler = Scheduler(limits, self._composition, policy)
         self.info = self._describe(budget)

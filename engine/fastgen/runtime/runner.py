@@ -22,6 +22,7 @@ from fastgen.core.sequence import RunningSequence
 from fastgen.errors import OutOfMemoryError, UsageError
 from fastgen.models.decoder import Decoder
 from fastgen.models.registry import read_spec
+from fastgen.models.rope import RopeSpec
 from fastgen.models.spec import DecoderSpec
 from fastgen.runtime.batches import BatchRow, build_batch, prompt_lens, rows_of
 from fastgen.runtime.checkpoint import Checkpoint, match
@@ -29,6 +30,7 @@ from fastgen.runtime.dtypes import checkpoint_dtype, resolve_dtype
 from fastgen.runtime.hub import resolve_model_folder
 from fastgen.runtime.loading import load_decoder
 from fastgen.runtime.memory import KvPlan, allocate_kv, free_for_kv, longest_sequence, plan_kv
+from fastgen.runtime.measurements import measurement_file
 from fastgen.runtime.sampler import Sampler
 from fastgen_kernels.attention.base import AttentionBackend, AttentionShape, LayerCache
 from fastgen_kernels.attention.registry import AttentionUnavailableError, select_backend
@@ -51,6 +53,7 @@ class Runner:
         dtype: torch.dtype,
         weight_bytes: int,
         eos_token_ids: tuple[int, ...],
+        linear: str,
     ) -> None:
         self.architecture = decoder.spec.architecture
         self.device = device
@@ -63,6 +66,7 @@ class Runner:
         self.max_model_tokens = kv.max_model_tokens
         self.eos_token_ids = eos_token_ids
         self.block_tokens = block_tokens
+        self.linear = linear
         self.decoder = decoder
         self._caches = caches
         self._sampler = Sampler(decoder.spec.vocab_size, device)
@@ -113,12 +117,30 @@ class Runner:
             dtype=dtype,
             weight_bytes=weight_bytes,
             eos_token_ids=read_eos_token_ids(folder),
+            linear=config.linear,
         )
 
     @property
     def shares_prefixes(self) -> bool:
-        """False where keys depend on the whole prompt, so that no other prompt may use them (dynamic rope)."""
-        return not self.decoder.needs_prompt_lens
+        """False where keys depend on the whole prompt, so that no other prompt may use them: dynamic rope, for
+        sequences longer than the model was trained for."""
+        positions = self.decoder.spec.positions
+        return not (
+            isinstance(positions, RopeSpec)
+            and positions.depends_on_prompt
+            and self.max_model_tokens > positions.trained_tokens
+        )
+
+    def measurement_file(self, kind: str) -> Path:
+        """Where a measurement of this model's steps on this machine is kept between starts."""
+        facts = (self.decoder.spec, self.dtype, self.attention_name, self.linear, self.block_tokens)
+        return measurement_file(kind, self.device, *facts)
+
+    def close(self) -> None:
+        """Give weights and cache back; the runner cannot be used afterwards."""
+        del self.decoder, self._caches, self._sampler
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def execute(self, plan: StepPlan, sequences: Mapping[int, RunningSequence]) -> StepOutput:
         """Compute the plan's chunks and sample for those that ask for it.
