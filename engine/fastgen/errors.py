@@ -96,8 +96,16 @@ class OutOfMemoryError(RequestError):
     grpc_status = "RESOURCE_EXHAUSTED"
 
 
+class ShuttingDownError(RequestError):
+    """The server drains: it takes no new requests, or ended this one when its grace was over."""
+
+    code = "shutting_down"
+    http_status = 503
+    grpc_status = "UNAVAILABLE"
+
+
 class CancelledError(RequestError):
-    """The request was cancelled by its client or by a shutdown."""
+    """The request was cancelled by its client."""
 
     code = "cancelled"
     http_status = 499
@@ -114,6 +122,7 @@ REQUEST_ERRORS: dict[str, type[RequestError]] = {
         OverloadedError,
         EngineDeadError,
         OutOfMemoryError,
+        ShuttingDownError,
         CancelledError,
     )
 }

@@ -121,6 +121,12 @@ class SlaClock:
         self.num_tokens += 1
         return gap
 
+    def waited_until(self, at_seconds: float) -> None:
+        """The answer was given up here: the wait since its last token counts as a gap, though none came."""
+        if self.first_token_seconds is not None:
+            self._ema.push(at_seconds - self._last_seconds)
+            self._last_seconds = at_seconds
+
     def receipt(self, prompt_tokens: int, sla: Sla) -> Receipt:
         """Judge what has come so far. May be asked for several promises."""
         allowed_first = sla.allowed_first_token_seconds(prompt_tokens)

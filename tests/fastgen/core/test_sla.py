@@ -115,6 +115,18 @@ def test_the_clock_agrees_with_judge_and_reports_gaps() -> None:
     assert clock.receipt(700, SLA) == judge(700, [10.5, 10.75, 11.75], 10.0, SLA)
 
 
+def test_a_stalled_answer_given_up_is_not_effective() -> None:
+    clock = SlaClock(0.0)
+    clock.waited_until(9.0)
+    assert clock.receipt(512, SLA).reason == "no token came"
+    clock.token(1.0)
+    clock.waited_until(1.1)
+    assert clock.receipt(512, SLA).effective
+    clock.waited_until(31.1)
+    assert not clock.receipt(512, SLA).effective
+    assert clock.num_tokens == 1
+
+
 def test_several_answers_join_to_the_worst() -> None:
     good, slow = judge(512, [0.1, 0.2], 0.0, SLA), judge(512, [0.5, 1.5], 0.0, SLA)
     joined = join([good, slow])
