@@ -67,7 +67,7 @@ def own_model_argument(deployment: FastGenDeployment) -> str:
 
 
 def engine_arguments(engine: EngineSpec) -> list[str]:
-    """The flags of `fastgen serve` for everything that `engine` sets away from the default."""
+    """The flags of `fastgen serve` for everything in `engine`, defaults included: what runs is what is written."""
     values: dict[str, str | None] = {
         "--device": engine.device,
         "--dtype": engine.dtype,
@@ -81,6 +81,7 @@ def engine_arguments(engine: EngineSpec) -> list[str]:
         "--kv-bytes": None if engine.kv_bytes is None else str(int(parse_quantity(engine.kv_bytes))),
         "--memory-fraction": engine.memory_fraction,
         "--attention": engine.attention,
+        "--linear": engine.linear,
     }
     flags = [part for flag, value in values.items() if value is not None for part in (flag, value)]
     return flags if engine.prefix_cache else [*flags, "--no-prefix-cache"]
@@ -98,6 +99,8 @@ def balance_arguments(
     arguments: list[str] = ["balance", "--policy", deployment.spec.balancer.policy]
     choices = {"--replicas-file": replicas_file, "--pods-selector": pods_selector, "--namespace": namespace}
     arguments += _given(choices.items())
+    if pods_selector is not None:
+        arguments += ["--balancers", str(deployment.spec.balancer.replicas)]
     return [*arguments, *listen.arguments()]
 
 

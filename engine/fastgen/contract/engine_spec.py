@@ -63,6 +63,9 @@ class EngineSpec(ManifestObject):
     attention: AttentionName = "auto"
     """Attention backend: auto (the fastest the device can run), reference, cpu, triton or flash_attn."""
 
+    linear: Literal["auto", "plain"] = "auto"
+    """Linear layers: auto measures several ways to multiply at start and keeps the fastest; plain never does."""
+
     RULES = (
         Rule(
             "blockTokens",

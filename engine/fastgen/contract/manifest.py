@@ -90,6 +90,10 @@ class FastGenDeployment(ManifestObject):
     def name(self) -> str:
         return self.metadata.name
 
+    def renamed(self, name: str) -> FastGenDeployment:
+        """The same deployment under another name, which is not checked here (see local_state.check_name)."""
+        return self.model_copy(update={"metadata": self.metadata.model_copy(update={"name": name})})
+
     @classmethod
     def of(cls, name: str, spec: FastGenDeploymentSpec) -> FastGenDeployment:
         """A deployment made in Python rather than read from a file."""

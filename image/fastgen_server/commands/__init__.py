@@ -1,0 +1,1 @@
+"""The sub-commands of `fastgen`, one file each."""

@@ -1,0 +1,1 @@
+"""One manifest on one machine: what `fastgen up` and `fastgen.serve` run."""
