@@ -39,6 +39,8 @@ class SequenceFailed(NamedTuple):
     sequence_id: int
     code: str
     message: str
+    param: str | None = None
+    """The field of the request that is to blame, where there is one."""
 
 
 Event = TokenEvent | SequenceFailed
