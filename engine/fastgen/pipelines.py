@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import os
 import secrets
 import sys
 import threading
@@ -25,6 +26,7 @@ from fastgen.core.sequence import SequenceRequest
 from fastgen.engine import Engine
 from fastgen.errors import REQUEST_ERRORS, InvalidRequestError, RequestError, UsageError
 from fastgen.options import from_mapping
+from fastgen.runtime.hub import resolve_model_folder
 from fastgen.text.stream import TextDelta, TextStream, TokenLogprob
 from fastgen.text.tokenizer import Tokenizer
 
@@ -59,7 +61,7 @@ class Pipeline:
     """A loaded model. Call it for answers, `stream` one, and close it (or use `with`) to free its memory."""
 
     def __init__(self, config: EngineConfig) -> None:
-        self.tokenizer = Tokenizer.load(config.model, config.revision)
+        self.tokenizer = Tokenizer.load(str(resolve_model_folder(config.model, config.revision)))
         self._engine: Engine | None = Engine(config)
         self._ids = itertools.count()
         self._mailboxes: dict[int, collections.deque[Event]] = {}
@@ -235,14 +237,14 @@ class _Choice:
     timing: SequenceTiming | None = None
 
 
-def pipeline(model: str, **config: Any) -> Pipeline:
+def pipeline(model: str | os.PathLike[str], **config: Any) -> Pipeline:
     """Load a model for use in this process.
 
     `model`: a folder in Hugging Face format or a hub id. `config`: the fields of `EngineConfig`, such as
     dtype=, token_budget=, block_tokens=, kv_bytes=, composition=; unknown ones raise UnknownOptionError
     and name the nearest.
     """
-    return Pipeline(from_mapping(EngineConfig, {"model": str(model), **config}, where="fastgen.pipeline"))
+    return Pipeline(from_mapping(EngineConfig, {"model": os.fspath(model), **config}, where="fastgen.pipeline"))
 
 
 def sampling_params(options: Mapping[str, Any]) -> SamplingParams:

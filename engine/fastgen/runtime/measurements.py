@@ -13,17 +13,7 @@ from pathlib import Path
 import torch
 
 import fastgen
-
-CACHE_VARIABLE = "FASTGEN_CACHE"
-
-
-def cache_folder() -> Path:
-    """The folder, which need not exist yet."""
-    given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgen"
-
+from fastgen_kernels.cache_folder import cache_folder
 
 def measurement_file(kind: str, device: torch.device, *facts: object) -> Path:
     """The file for a measurement of `kind`, a different one for each device, set of versions and `facts`."""

@@ -29,8 +29,8 @@ from fastgen.runtime.checkpoint import Checkpoint, match
 from fastgen.runtime.dtypes import checkpoint_dtype, resolve_dtype
 from fastgen.runtime.hub import resolve_model_folder
 from fastgen.runtime.loading import load_decoder
-from fastgen.runtime.memory import KvPlan, allocate_kv, free_for_kv, longest_sequence, plan_kv
 from fastgen.runtime.measurements import measurement_file
+from fastgen.runtime.memory import KvPlan, allocate_kv, free_for_kv, longest_sequence, plan_kv
 from fastgen.runtime.sampler import Sampler
 from fastgen_kernels.attention.base import AttentionBackend, AttentionShape, LayerCache
 from fastgen_kernels.attention.registry import AttentionUnavailableError, select_backend
@@ -151,7 +151,7 @@ class Runner:
         if not plan.chunks:
             return StepOutput(())
         with torch.inference_mode(), _memory_errors(plan.num_tokens):
-            logits = self._forward(rows_of(plan, sequences))
+            logits = self.forward(rows_of(plan, sequences))
             sampling = [sequences[chunk.sequence_id] for chunk in plan.chunks if chunk.samples]
             return StepOutput(tuple(self._sampler.sample(logits, sampling)) if sampling else ())
 
@@ -161,11 +161,11 @@ class Runner:
         Only for measuring, before any sequence runs: it writes over blocks of the cache.
         """
         with torch.inference_mode(), _memory_errors(num_tokens):
-            self._forward(self._dummy_rows(num_tokens, num_sequences))
+            self.forward(self._dummy_rows(num_tokens, num_sequences))
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
 
-    def _forward(self, rows: Sequence[BatchRow]) -> torch.Tensor:
+    def forward(self, rows: Sequence[BatchRow]) -> torch.Tensor:
         """Logits [R, vocab] of the rows that sample."""
         batch = build_batch(rows, self.block_tokens, self.device)
         lens = prompt_lens(rows, self.device) if self.decoder.needs_prompt_lens else None
