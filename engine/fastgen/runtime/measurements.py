@@ -15,6 +15,7 @@ import torch
 import fastgen
 from fastgen_kernels.cache_folder import cache_folder
 
+
 def measurement_file(kind: str, device: torch.device, *facts: object) -> Path:
     """The file for a measurement of `kind`, a different one for each device, set of versions and `facts`."""
     key = [fastgen.__version__, torch.__version__, _device_name(device), torch.get_num_threads(), *map(str, facts)]
