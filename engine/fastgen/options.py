@@ -20,7 +20,7 @@ import itertools
 import textwrap
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from fastgen.errors import UnknownOptionError, UsageError
@@ -88,10 +88,14 @@ def _resolve(hint: Any) -> tuple[type, bool, tuple[str, ...]]:
     return hint, False, ()
 
 
-def add_options(parser: argparse.ArgumentParser, config: type, *, title: str | None = None) -> None:
-    """Give `parser` one flag per field; the field's docstring is its help."""
+def add_options(
+    parser: argparse.ArgumentParser, config: type, *, title: str | None = None, leave_out: Collection[str] = ()
+) -> None:
+    """Give `parser` one flag per field, save those to `leave_out`; the field's docstring is its help."""
     group = parser.add_argument_group(title) if title else parser
     for option in options_of(config):
+        if option.name in leave_out:
+            continue
         text = option.help.replace("%", "%%")
         if option.kind is bool:
             group.add_argument(option.flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)

@@ -1,0 +1,1 @@
+"""The gRPC interface, on grpc.aio in the same event loop as HTTP."""

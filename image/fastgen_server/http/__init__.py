@@ -1,0 +1,1 @@
+"""The OpenAI interface over HTTP, on aiohttp."""
