@@ -16,8 +16,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)[^)]*\)")
 _CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
-_MAKE = re.compile(r"(?:^|[`$;&|]\s*|\b[A-Z_]+=\S+\s+)make((?:\s+(?:[A-Z_]+=\S+|[a-z][a-z-]*))+)", re.MULTILINE)
-_FASTGEN = re.compile(r"(?:^|[`$;&|]\s*)fastgen\s+([a-z][a-z-]*)([^\n`]*)", re.MULTILINE)
+_START = r"(?:^|[$;&|(]|\b[A-Z_]+=\S+)[ \t]*(?:\S*/bin/)?"
+"""Where a command may begin on a line: at its start, after a prompt, another command, or a variable."""
+_MAKE = re.compile(_START + r"\bmake((?:[ \t]+(?:[A-Z_]+=\S+|[a-z][a-z-]*))+)")
+_FASTGEN = re.compile(_START + r"\bfastgen[ \t]+([a-z][a-z-]*)([^#\n]*)")
 
 
 def documents(root: Path) -> list[Path]:
@@ -31,12 +33,24 @@ def problems(document: Path, root: Path) -> Iterator[str]:
     prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     for target in _LINK.findall(prose):
         yield from _link_problems(document, target)
-    code = "\n".join(match.group(0).strip("`") for match in _CODE.finditer(text))
-    for words in _MAKE.findall(code):
+    for line in _code_lines(text):
+        yield from _command_problems(line, root)
+
+
+def _code_lines(text: str) -> Iterator[str]:
+    """Every line of every code block, and every piece of code within a sentence. Python is not for a shell."""
+    for match in _CODE.finditer(text):
+        code = match.group(0)
+        if not code.startswith(("```python", "```mermaid", "```yaml")):
+            yield from (line.strip() for line in code.strip("`").splitlines())
+
+
+def _command_problems(line: str, root: Path) -> Iterator[str]:
+    for words in _MAKE.findall(line):
         for word in words.split():
             if "=" not in word and word not in make_targets(root):
-                yield f"`make {word}`: there is no such target; there are {', '.join(sorted(make_targets(root)))}"
-    for command, rest in _FASTGEN.findall(code):
+                yield f"`make {word}`: there is no such target; `make` lists those there are"
+    for command, rest in _FASTGEN.findall(line):
         if command not in fastgen_commands(root):
             yield f"`fastgen {command}`: there is no such command; there are {', '.join(fastgen_commands(root))}"
             continue
