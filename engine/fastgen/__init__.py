@@ -14,12 +14,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastgen.calls import Response
     from fastgen.clients import Client, client
     from fastgen.config import EngineConfig, EngineInfo
     from fastgen.core.sampling_params import SamplingParams
     from fastgen.deploy import serve
     from fastgen.errors import FastGenError
-    from fastgen.pipelines import Pipeline, Response, pipeline
+    from fastgen.pipelines import Pipeline, pipeline
     from fastgen.process.async_engine import AsyncEngine
 
 __version__ = "0.1.0"
@@ -31,7 +32,7 @@ _HOMES = {
     "EngineInfo": "fastgen.config",
     "FastGenError": "fastgen.errors",
     "Pipeline": "fastgen.pipelines",
-    "Response": "fastgen.pipelines",
+    "Response": "fastgen.calls",
     "SamplingParams": "fastgen.core.sampling_params",
     "client": "fastgen.clients",
     "pipeline": "fastgen.pipelines",

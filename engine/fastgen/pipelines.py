@@ -15,46 +15,24 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, cast
 
 from tqdm import tqdm
 
+from fastgen.calls import Message, Prompt, Response, as_prompts, kind_of, sampling_params
 from fastgen.config import EngineConfig, EngineInfo
-from fastgen.core.events import Event, FinishReason, SequenceFailed, SequenceTiming
+from fastgen.core.events import Event, SequenceFailed, SequenceTiming
 from fastgen.core.sampling_params import MAX_SEED, SamplingParams
 from fastgen.core.sequence import SequenceRequest
 from fastgen.engine import Engine
-from fastgen.errors import REQUEST_ERRORS, InvalidRequestError, RequestError, UsageError
+from fastgen.errors import REQUEST_ERRORS, RequestError, UsageError
 from fastgen.options import from_mapping
 from fastgen.runtime.hub import resolve_model_folder
-from fastgen.text.stream import TextDelta, TextStream, TokenLogprob
+from fastgen.text.stream import TextDelta, TextStream
 from fastgen.text.tokenizer import Tokenizer
-
-Message: TypeAlias = Mapping[str, Any]
-Prompt: TypeAlias = str | Sequence[Message] | Sequence[int]
-"""Text, chat messages ({"role": ..., "content": ...}), or token ids."""
 
 PROGRESS_PROMPTS = 8
 """With this many prompts or more a terminal is shown a progress bar."""
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """One answer. `str(response)` is its text."""
-
-    text: str
-    prompt_tokens: int
-    generated_tokens: int
-    token_ids: tuple[int, ...]
-    finish_reason: FinishReason
-    timing: SequenceTiming
-    index: int = 0
-    """Which of the request's `n` choices this is."""
-    logprobs: tuple[TokenLogprob, ...] = ()
-    """One a token, where asked for."""
-
-    def __str__(self) -> str:
-        return self.text
 
 
 class Pipeline:
@@ -135,16 +113,12 @@ class Pipeline:
         return choices
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        if isinstance(prompt, str):
-            return self.tokenizer.encode(prompt)
-        if prompt and isinstance(prompt[0], Mapping):
-            return self.tokenizer.apply_chat_template([m for m in prompt if isinstance(m, Mapping)])
-        if all(isinstance(token, int) and not isinstance(token, bool) for token in prompt):
-            return [token for token in prompt if isinstance(token, int)]
-        raise InvalidRequestError(
-            "a prompt is text, a list of chat messages or a list of token ids; got a list that mixes them",
-            param="prompt",
-        )
+        kind = kind_of(prompt)
+        if kind is str:
+            return self.tokenizer.encode(cast(str, prompt))
+        if kind is int:
+            return list(cast(Sequence[int], prompt))
+        return self.tokenizer.apply_chat_template(list(cast(Sequence[Message], prompt)))
 
     def _submit(self, token_ids: tuple[int, ...], params: SamplingParams, seed: int, index: int) -> _Choice:
         with self._lock:
@@ -245,24 +219,6 @@ def pipeline(model: str | os.PathLike[str], **config: Any) -> Pipeline:
     and name the nearest.
     """
     return Pipeline(from_mapping(EngineConfig, {"model": os.fspath(model), **config}, where="fastgen.pipeline"))
-
-
-def sampling_params(options: Mapping[str, Any]) -> SamplingParams:
-    """`SamplingParams` from keyword arguments; a single stop string may be given bare, lists become tuples."""
-    values = dict(options)
-    if isinstance(values.get("stop"), str):
-        values["stop"] = (values["stop"],)
-    for name in ("stop", "stop_token_ids"):
-        if isinstance(values.get(name), list):
-            values[name] = tuple(values[name])
-    return from_mapping(SamplingParams, values, where="generation")
-
-
-def as_prompts(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-    """One prompt or several, as a list: text, a list of messages and a list of ids are one."""
-    if isinstance(prompts, str) or (prompts and isinstance(prompts[0], Mapping | int)):
-        return [prompts]  # type: ignore[list-item]
-    return list(prompts)  # type: ignore[arg-type]
 
 
 def _wants_bar(progress: bool | None, num_answers: int) -> bool:

@@ -88,9 +88,8 @@ class UpCommand:
             listen=Listen(args.host, args.port, args.grpc_port),
         )
         view = not args.no_view and sys.stdout.isatty()
-        print(
-            f"{deployment.name}: {deployment.spec.model.source}, replicas: {len(plan.replicas)}; state and logs in {folder}"
-        )
+        print(f"{deployment.name}: {deployment.spec.model.source}, replicas: {len(plan.replicas)}")
+        print(f"state and logs in {folder}")
         if plan.ignored:
             print(f"only a cluster understands, ignored here: {', '.join(plan.ignored)}")
         sys.stdout.flush()
