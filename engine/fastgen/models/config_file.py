@@ -127,8 +127,9 @@ class ConfigFile:
 
     def finish(self) -> None:
         """Raise ModelError naming every key that was not read and might change the result."""
-        if self._values.get("quantization_config"):
-            method = self._values["quantization_config"].get("quant_method", "unknown")
+        quantization = self._values.get("quantization_config")
+        if quantization:
+            method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else quantization
             raise ModelError(
                 f"{self.path}: quantization_config (quant_method {method}) is not supported; "
                 "use the checkpoint's float32, bfloat16 or float16 version"

@@ -150,7 +150,7 @@ class Runner:
         """
         if not plan.chunks:
             return StepOutput(())
-        with torch.inference_mode(), _memory_errors(plan.num_tokens):
+        with _memory_errors(plan.num_tokens), torch.inference_mode():
             logits = self.forward(rows_of(plan, sequences))
             sampling = [sequences[chunk.sequence_id] for chunk in plan.chunks if chunk.samples]
             return StepOutput(tuple(self._sampler.sample(logits, sampling)) if sampling else ())
@@ -160,11 +160,12 @@ class Runner:
 
         Only for measuring, before any sequence runs: it writes over blocks of the cache.
         """
-        with torch.inference_mode(), _memory_errors(num_tokens):
+        with _memory_errors(num_tokens):
             self.forward(self._dummy_rows(num_tokens, num_sequences))
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
 
+    @torch.inference_mode()
     def forward(self, rows: Sequence[BatchRow]) -> torch.Tensor:
         """Logits [R, vocab] of the rows that sample."""
         batch = build_batch(rows, self.block_tokens, self.device)
