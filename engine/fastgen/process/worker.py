@@ -65,6 +65,14 @@ class SteppedEngine(Protocol):
     def stats(self) -> StepStats: ...
 
 
+class CommandSource(Protocol):
+    """Where the loop gets its commands: `Inbox`."""
+
+    def next(self) -> Command: ...
+
+    def waiting(self) -> Iterable[Command]: ...
+
+
 class Inbox:
     """Commands from the front end, read by a thread of their own."""
 
@@ -100,7 +108,7 @@ class Inbox:
 class StepLoop:
     """Commands in, steps, one report a step out."""
 
-    def __init__(self, engine: SteppedEngine, inbox: Inbox, sock: socket.socket) -> None:
+    def __init__(self, engine: SteppedEngine, inbox: CommandSource, sock: socket.socket) -> None:
         self._engine = engine
         self._inbox = inbox
         self._sock = sock
