@@ -169,11 +169,21 @@ def _read(path: Path) -> str:
 
 
 def allocate_kv(
-    spec: DecoderSpec, plan: KvPlan, block_tokens: int, dtype: torch.dtype, device: torch.device
+    spec: DecoderSpec,
+    plan: KvPlan,
+    block_tokens: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    memory_order: tuple[int, int, int, int] = (0, 1, 2, 3),
 ) -> list[LayerCache]:
-    """One cache per layer, zeroed. On a CPU the pages are anonymous memory, taken when first written."""
+    """One cache per layer, zeroed, its dimensions lying in memory in the attention backend's `memory_order`.
+
+    On a CPU the pages are anonymous memory, taken when first written.
+    """
     shape = (plan.num_blocks, block_tokens, spec.num_kv_heads, spec.head_dim)
-    return [LayerCache(_zeros(shape, dtype, device), _zeros(shape, dtype, device)) for _ in range(spec.num_layers)]
+    lying = tuple(shape[dimension] for dimension in memory_order)
+    back = tuple(memory_order.index(dimension) for dimension in range(4))
+    return [LayerCache(*(_zeros(lying, dtype, device).permute(back) for _ in range(2))) for _ in range(spec.num_layers)]
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """What an attention backend is: one interface, several implementations, chosen when the engine starts.
 
-Cache layout, for every backend: keys and values apart, one tensor per layer,
-[num_blocks, block_tokens, kv_heads, head_dim].
+Cache shape, for every backend: keys and values apart, one tensor per layer,
+[num_blocks, block_tokens, kv_heads, head_dim]. How those four dimensions lie in memory is the backend's
+choice (`memory_order`): GPU kernels read a block of all heads at once, a CPU reads one head after the other.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ class AttentionBackend(Protocol, Generic[PlanT]):
     """
 
     name: str
+
+    memory_order: tuple[int, int, int, int]
+    """The cache's four dimensions from outermost to innermost, as this backend reads them fastest. It works
+    with any other order of the first three, slower."""
 
     def plan(self, batch: RaggedBatch) -> PlanT: ...
 

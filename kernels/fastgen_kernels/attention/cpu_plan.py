@@ -18,17 +18,21 @@ import torch
 from fastgen_kernels.attention.base import AttentionShape
 from fastgen_kernels.batch import RaggedBatch
 
-GATHER_BYTES_PER_CALL = 256 * 1024
-"""Copying this many bytes of keys and values costs about as much as one more attention call and its merge."""
+SHORT_RUN_BYTES = 1024 * 1024
+"""Keys and values of runs below this are gathered: measured, copying them costs less than a call and a merge each."""
+
+SHORT_DECODE_BYTES = 512 * 1024
+"""Decodes with less context than this share one call: measured, as above, padding included."""
 
 
 class Piece(NamedTuple):
-    """Keys and values that one call attends to: a view of `num_tokens` slots, or a copy of the slots listed."""
+    """Keys and values that one call attends to: a view of the cache, or a copy of whole blocks."""
 
     first_slot: int
+    """block * block_tokens + offset where the view starts; in a copy, the offset in its first block."""
     num_tokens: int
-    slots: torch.Tensor | None
-    """[num_tokens] int64; None reads first_slot .. first_slot + num_tokens - 1 without a copy."""
+    blocks: torch.Tensor | None
+    """[n] int64 to copy; None reads slots first_slot .. first_slot + num_tokens - 1 where they lie."""
     num_rows: int
     """Only the first num_rows queries of the chunk see any of these keys."""
     mask: torch.Tensor | None
@@ -51,11 +55,12 @@ class DecodeGroup(NamedTuple):
 
     rows: torch.Tensor
     """[n] int64: rows of the batch."""
-    slots: torch.Tensor
-    """[n * longest] int64, padded by repeating a slot of the same sequence."""
-    longest: int
+    blocks: torch.Tensor
+    """[n * blocks of the longest] int64; what pads the shorter ones is masked."""
+    num_tokens: int
+    """Of the copied tokens per sequence, the first num_tokens are used by any."""
     mask: torch.Tensor | None
-    """[n, 1, 1, longest] float32 that hides the padding; None where all are equally long."""
+    """[n, 1, num_tokens] float32, added to the scores; None where all use all."""
 
 
 class CpuPlan(NamedTuple):
@@ -64,31 +69,32 @@ class CpuPlan(NamedTuple):
 
 
 class CpuPlanner:
-    """RaggedBatch -> CpuPlan, from host copies of the sizes alone."""
+    """RaggedBatch -> CpuPlan."""
 
-    def __init__(self, shape: AttentionShape, bytes_per_element: int = 4) -> None:
+    def __init__(self, shape: AttentionShape) -> None:
         self.block_tokens = shape.block_tokens
         self.window_tokens = shape.window_tokens
-        bytes_per_token = 2 * shape.num_kv_heads * shape.head_dim * bytes_per_element
-        self.short_tokens = max(1, GATHER_BYTES_PER_CALL // bytes_per_token)
+        bytes_per_token = 2 * shape.num_kv_heads * shape.head_dim * 4  # half types were measured alike
+        self.short_run_tokens = SHORT_RUN_BYTES // bytes_per_token
+        self.short_decode_tokens = SHORT_DECODE_BYTES // bytes_per_token
 
     def plan(self, batch: RaggedBatch) -> CpuPlan:
         sequences: list[SequencePlan] = []
-        short: list[tuple[int, range, tuple[int, ...]]] = []
+        short: list[tuple[int, int, range]] = []
         start = 0
         sizes = zip(batch.host_query_lens, batch.host_context_lens, batch.host_block_tables, strict=True)
-        for query_len, context_len, blocks in sizes:
+        for sequence, (query_len, context_len, blocks) in enumerate(sizes):
             if query_len == 1:
                 positions = range(self._first_visible(context_len - 1), context_len)
-                if len(positions) <= self.short_tokens:
-                    short.append((start, positions, blocks))
+                if len(positions) <= self.short_decode_tokens:
+                    short.append((sequence, start, positions))
                 else:
                     pieces = self._pieces(positions, blocks, num_rows=1)
                     sequences.append(SequencePlan(start, start + 1, pieces, None))
             else:
                 sequences.append(self._plan_chunk(start, query_len, context_len, blocks))
             start += query_len
-        return CpuPlan(tuple(sequences), self._group(short) if short else None)
+        return CpuPlan(tuple(sequences), self._group(batch, short) if short else None)
 
     def _first_visible(self, position: int) -> int:
         return 0 if self.window_tokens is None else max(0, position - self.window_tokens + 1)
@@ -113,7 +119,7 @@ class CpuPlanner:
         runs = self._runs(positions, blocks)
         if len(runs) == 1:
             return Piece(runs[0].start, len(runs[0]), None, num_rows, mask)
-        return Piece(0, len(positions), _slots(runs), num_rows, mask)
+        return self._gathered(runs, num_rows, mask)
 
     def _visible(self, queries: range, keys: range) -> torch.Tensor:
         """[queries, keys] bool, by position."""
@@ -124,13 +130,17 @@ class CpuPlanner:
     def _pieces(self, positions: range, blocks: tuple[int, ...], num_rows: int) -> tuple[Piece, ...]:
         """Every position is in exactly one piece; their order does not matter, for nothing is masked."""
         runs = self._runs(positions, blocks)
-        short = [run for run in runs if len(run) <= self.short_tokens]
+        short = [run for run in runs if len(run) <= self.short_run_tokens]
         if len(short) < 2:
             return tuple(Piece(run.start, len(run), None, num_rows, None) for run in runs)
-        slots = _slots(short)
-        gathered = Piece(0, slots.shape[0], slots, num_rows, None)
-        long = (Piece(run.start, len(run), None, num_rows, None) for run in runs if len(run) > self.short_tokens)
-        return (*long, gathered)
+        views = (Piece(run.start, len(run), None, num_rows, None) for run in runs if len(run) > self.short_run_tokens)
+        return (*views, self._gathered(short, num_rows, None))
+
+    def _gathered(self, runs: list[range], num_rows: int, mask: torch.Tensor | None) -> Piece:
+        """Whole blocks are copied. Only the first can be used from its middle, and only the last up to its middle."""
+        size = self.block_tokens
+        blocks = [block for run in runs for block in range(run.start // size, (run.stop - 1) // size + 1)]
+        return Piece(runs[0].start % size, sum(map(len, runs)), torch.tensor(blocks), num_rows, mask)
 
     def _runs(self, positions: range, blocks: tuple[int, ...]) -> list[range]:
         """The slots of `positions`, as maximal ranges."""
@@ -147,23 +157,22 @@ class CpuPlanner:
             runs.append(range(needed[begin] * size + head, needed[end - 1] * size + tail))
         return runs
 
-    def _group(self, short: list[tuple[int, range, tuple[int, ...]]]) -> DecodeGroup:
-        lengths = [len(positions) for _, positions, _ in short]
-        longest = max(lengths)
-        slots = []
-        for _, positions, blocks in short:
-            own = _slots(self._runs(positions, blocks))
-            slots.append(torch.cat((own, own[:1].expand(longest - own.shape[0]))))
-        mask = None
-        if min(lengths) != longest:
-            hidden = torch.arange(longest) < torch.tensor(lengths)[:, None]
-            mask = _additive(hidden)[:, None, None, :]
-        rows = torch.tensor([row for row, _, _ in short])
-        return DecodeGroup(rows, torch.cat(slots), longest, mask)
-
-
-def _slots(runs: list[range]) -> torch.Tensor:
-    return torch.cat([torch.arange(run.start, run.stop) for run in runs])
+    def _group(self, batch: RaggedBatch, short: list[tuple[int, int, range]]) -> DecodeGroup:
+        """`short`: (sequence, row, positions) of each."""
+        size = self.block_tokens
+        sequences, rows, spans = zip(*short, strict=True)
+        first_blocks = [span.start // size for span in spans]
+        num_blocks = max((span.stop - 1) // size + 1 - first for span, first in zip(spans, first_blocks, strict=True))
+        columns = torch.tensor(first_blocks)[:, None] + torch.arange(num_blocks)
+        tables = batch.block_tables[torch.tensor(sequences)].long()
+        blocks = tables.gather(1, columns.clamp_(max=tables.shape[1] - 1))
+        starts = torch.tensor([span.start - first * size for span, first in zip(spans, first_blocks, strict=True)])
+        ends = starts + torch.tensor([len(span) for span in spans])
+        num_tokens = int(ends.max())
+        offsets = torch.arange(num_tokens)
+        visible = (offsets >= starts[:, None]) & (offsets < ends[:, None])
+        mask = None if bool(visible.all()) else _additive(visible)[:, None, :]
+        return DecodeGroup(torch.tensor(rows), blocks.flatten(), num_tokens, mask)
 
 
 def _additive(visible: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ class ReferenceAttention:
     """softmax(q kᵀ scale + mask) v in float32, with the whole score matrix written out."""
 
     name = "reference"
+    memory_order = (0, 1, 2, 3)
 
     def __init__(self, shape: AttentionShape) -> None:
         self.shape = shape
