@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
 from fastgen.config import EngineInfo
@@ -18,6 +18,8 @@ from fastgen.text.stream import TextDelta
 
 if TYPE_CHECKING:
     from fastgen_server.generation import Answer
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody reads
 
 _KINDS: dict[str, Any] = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
 _ESTIMATE_WEIGHT = 0.05
@@ -38,6 +40,7 @@ class ServerMetrics:
             for metric in names.REPLICA_METRICS
             if not metric.labels
         }
+        self._totals: dict[str, int] = {}
         self._average_answer_tokens = _FIRST_ESTIMATE_TOKENS
         for rate in self.rates:
             self._labelled(names.EFFECTIVE_REQUESTS, f"{rate:g}")
@@ -74,9 +77,9 @@ class ServerMetrics:
             self._observe(names.ITERATION_TOKENS, stats.step_tokens)
             self._observe(names.STEP_FILL, stats.step_tokens / max(1, stats.token_budget))
             self._observe(names.STEP_SECONDS, stats.step_seconds)
-        self._add(names.NUM_PREEMPTIONS, stats.num_preempted)
-        self._add(names.PREFIX_CACHE_QUERIES, stats.prefix_query_tokens)
-        self._add(names.PREFIX_CACHE_HITS, stats.prefix_hit_tokens)
+        self._grow(names.NUM_PREEMPTIONS, stats.num_preempted)
+        self._grow(names.PREFIX_CACHE_QUERIES, stats.prefix_query_tokens)
+        self._grow(names.PREFIX_CACHE_HITS, stats.prefix_hit_tokens)
 
     # -- requests -----------------------------------------------------------------------------------------------
 
@@ -134,6 +137,12 @@ class ServerMetrics:
 
     def _add(self, metric: names.Metric, value: float) -> None:
         self._plain[metric.name].inc(value)
+
+    def _grow(self, metric: names.Metric, total: int) -> None:
+        """Follow a total that the engine keeps; one that was restarted begins at 0 again."""
+        seen = self._totals.get(metric.name, 0)
+        self._add(metric, total - seen if total >= seen else total)
+        self._totals[metric.name] = total
 
     def _observe(self, metric: names.Metric, value: float) -> None:
         self._plain[metric.name].observe(value)

@@ -38,7 +38,7 @@ async def serve(engine_config: EngineConfig, config: ServerConfig) -> int:
 
     async with AsyncExitStack() as closing:
         # The ports first: one in use is known at once, not after minutes of loading.
-        http_socket = _bind(config.host, config.port)
+        http_socket = bind_http(config.host, config.port)
         closing.callback(http_socket.close)
         grpc_server = GrpcServer(config.host, config.grpc_port, config.max_body_bytes)
         closing.push_async_callback(grpc_server.stop)
@@ -80,7 +80,8 @@ async def serve_backend(
     log.info("bye")
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind_http(host: str, port: int) -> socket.socket:
+    """A socket with this port, not listening yet. Raises UsageError where somebody else has it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -148,18 +149,18 @@ class _address_file:
 def _log_engine(info: EngineInfo) -> None:
     """What every "auto" became."""
     log.info(
-        "%s in %s on %s, %s attention, weights %.2f GiB",
+        "%s in %s on %s, %s attention, weights %s",
         info.architecture,
         info.dtype,
         info.device,
         info.attention,
-        info.weight_bytes / 2**30,
+        _size(info.weight_bytes),
     )
     log.info(
-        "KV cache: %d blocks of %d tokens, %.2f GiB: room for %d tokens; up to %d sequences of at most %d tokens",
+        "KV cache: %d blocks of %d tokens, %s: room for %d tokens; up to %d sequences of at most %d tokens",
         info.num_blocks,
         info.block_tokens,
-        info.kv_bytes / 2**30,
+        _size(info.kv_bytes),
         info.kv_capacity_tokens,
         info.max_sequences,
         info.max_model_tokens,
@@ -171,3 +172,7 @@ def _log_engine(info: EngineInfo) -> None:
         info.token_budget,
         info.token_budget_reason,
     )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.2f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.1f} MiB"
