@@ -99,7 +99,7 @@ class Runner:
                 show_progress=config.load_progress,
             )
             kv = plan_kv(config, spec, dtype, free_for_kv(config, spec, dtype, device), device.type)
-            caches = allocate_kv(spec, kv, config.block_tokens, dtype, device)
+            caches = allocate_kv(spec, kv, config.block_tokens, dtype, device, attention.memory_order)
         log.info(
             "KV cache: %d blocks of %d tokens, %.1f MiB (%s); attention: %s",
             kv.num_blocks,
