@@ -101,7 +101,7 @@ class GrpcProxy(_GenericRpcHandler):
         try:
             code = await self._admit(method, context)
         except grpc.aio.AbortError:
-            code = _named(context.code())
+            code = context.code()
             raise
         finally:
             self._metrics.requests.labels("grpc", code.name).inc()
@@ -232,10 +232,3 @@ async def _refuse(context: Context, code: grpc.StatusCode, refused: RefusedError
         ("grpc-status-details-bin", retry_details(code, refused.message, refused.retry_after_seconds)),
     )
     await context.abort(code, refused.message, trailing)
-
-
-def _named(code: object) -> grpc.StatusCode:
-    for status in grpc.StatusCode:
-        if status.value[0] == code:
-            return status
-    return grpc.StatusCode.UNKNOWN

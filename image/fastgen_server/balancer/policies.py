@@ -57,7 +57,8 @@ class LeastWork:
         self._turn += 1
         start = self._turn % len(loads)
         order = [*range(start, len(loads)), *range(start)]
-        return min(order, key=loads.__getitem__)
+        best: int = min(order, key=loads.__getitem__)
+        return best
 
 
 POLICIES: dict[str, Callable[[int], Policy]] = {

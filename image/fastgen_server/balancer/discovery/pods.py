@@ -9,6 +9,7 @@ server cannot be reached the list stays as it is: replicas do not stop because t
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -146,21 +147,20 @@ class PodDiscovery:
         return self._namespace or own
 
     async def _list(self, pods: Any, namespace: str) -> None:
-        response = await pods.list_namespaced_pod(
-            namespace, label_selector=self._selector, _preload_content=False, _request_timeout=30
-        )
-        _check(response.status, await response.text())
-        self._table.reset(json.loads(await response.text()))
+        response = await _raw(pods, namespace, label_selector=self._selector, _request_timeout=30)
+        text = await response.text()
+        _check(response.status, text)
+        self._table.reset(json.loads(text))
 
     async def _watch(self, pods: Any, namespace: str, on_list: OnList) -> None:
-        response = await pods.list_namespaced_pod(
+        response = await _raw(
+            pods,
             namespace,
             label_selector=self._selector,
             watch=True,
             allow_watch_bookmarks=True,
             resource_version=self._table.version,
             timeout_seconds=WATCH_SECONDS,
-            _preload_content=False,
             _request_timeout=WATCH_SECONDS + 15,
         )
         try:
@@ -175,6 +175,15 @@ class PodDiscovery:
 
 def _own_namespace() -> str:
     return _OWN_NAMESPACE.read_text(encoding="utf-8").strip() if _OWN_NAMESPACE.exists() else "default"
+
+
+async def _raw(pods: Any, namespace: str, **query: Any) -> aiohttp.ClientResponse:
+    """The pods as the server sent them. The client library renamed its way to ask for that in version 36."""
+    ask = getattr(pods, "list_namespaced_pod_without_preload_content", None)
+    if ask is None:
+        ask = functools.partial(pods.list_namespaced_pod, _preload_content=False)
+    response: aiohttp.ClientResponse = await ask(namespace, **query)
+    return response
 
 
 def _check(status: int, text: str) -> None:
