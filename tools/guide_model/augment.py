@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable
 
 from guide_model.facts import UNKNOWN, Fact
-from guide_model.phrasings import CONTRACTIONS, DEFINITIONS, PREFIXES, REWRITES, SUFFIXES, SYNONYMS
+from guide_model.phrasings import DEFINITIONS, DROPPABLE, FILLERS, PREFIXES, SUFFIXES
+from guide_model.rewrites import CONTRACTIONS, REWRITES, SYNONYMS
 from guide_model.unknown import unknown_question
 
 
@@ -34,10 +35,12 @@ def disguise(question: str, rng: random.Random) -> str:
         (0.15, _synonym),
         (0.35, _contract),
         (0.08, _drop_article),
+        (0.10, _drop_word),
+        (0.10, _filler),
         (0.05, _swap_article),
         (0.15, _hyphens),
-        (0.14, lambda t, r: _lower_first(r.choice(PREFIXES), t)),
-        (0.10, lambda t, r: t + r.choice(SUFFIXES)),
+        (0.18, lambda t, r: _lower_first(r.choice(PREFIXES), t)),
+        (0.16, lambda t, r: t + r.choice(SUFFIXES)),
         (0.07, _slip),
     )
     for chance, change in steps:
@@ -73,6 +76,21 @@ def _contract(text: str, rng: random.Random) -> str:
 
 def _drop_article(text: str, _: random.Random) -> str:
     return re.sub(r"\b(the|a|an) ", "", text, count=1)
+
+
+def _drop_word(text: str, rng: random.Random) -> str:
+    words = text.split(" ")
+    places = [i for i, word in enumerate(words) if word in DROPPABLE]
+    if len(words) > 3 and places:
+        del words[rng.choice(places)]
+    return " ".join(words)
+
+
+def _filler(text: str, rng: random.Random) -> str:
+    words = text.split(" ")
+    if len(words) > 2:
+        words.insert(rng.randint(1, 2), rng.choice(FILLERS))
+    return " ".join(words)
 
 
 def _swap_article(text: str, _: random.Random) -> str:

@@ -36,13 +36,13 @@ class Recipe:
     """Everything that decides what comes out of a training run."""
 
     seed: int = 20240109
-    steps: int = 2000
+    steps: int = 1000
     samples_per_step: int = 24
     steps_per_group: int = 8
     """Samples of this many steps are drawn together and sorted by length, so that little is spent on padding."""
     peak_learning_rate: float = 3e-3
     final_learning_rate: float = 5e-5
-    warmup_steps: int = 100
+    warmup_steps: int = 60
     weight_decay: float = 0.05
     gradient_norm_limit: float = 1.0
     bfloat16: bool = True

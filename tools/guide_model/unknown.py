@@ -11,6 +11,17 @@ the sun a robot vacuum happiness love the meaning of life a prime number algebra
 a castle a comet rice a guitar history time an atom a planet a tree snow a knight a piano music art economics
 React MySQL JavaScript Excel WordPress Photoshop Bluetooth Bitcoin blockchain a spreadsheet a firewall HTML Minecraft
 """
+_SUBJECTS = (
+    "quantum", "solar", "ancient", "modern", "organic", "medical", "French", "deep sea", "folk", "nuclear",
+    "public",
+    "Greek", "wild", "electric", "wooden", "famous", "winter", "urban", "tropical", "digital", "classical", "civil",
+)  # fmt: skip
+_FIELDS = (
+    "physics", "medicine", "law", "history", "art", "dance", "cooking", "engines", "animals", "farming",
+    "fashion", "poems",
+    "computing", "energy", "music", "theatre", "chemistry", "cars", "birds", "cities", "sports", "holidays",
+    "games", "food",
+)  # fmt: skip
 _PLACES = [
     "France", "Japan", "Brazil", "Egypt", "Canada", "Berlin", "London", "Peru", "Kenya", "Norway", "India", "Rome",
     "Texas", "Mexico", "Spain", "China",
@@ -70,7 +81,8 @@ THINGS = _words()
 
 def unknown_question(rng: random.Random) -> str:
     """A question about something else entirely."""
-    thing, place, person = rng.choice(THINGS), rng.choice(_PLACES), rng.choice(_PEOPLE)
+    thing = rng.choice(THINGS) if rng.random() < 0.6 else f"{rng.choice(_SUBJECTS)} {rng.choice(_FIELDS)}"
+    place, person = rng.choice(_PLACES), rng.choice(_PEOPLE)
     patterns = [
         f"What is {thing}?", f"What is {thing}?", f"How does {thing} work?", f"Tell me about {thing}",
         f"Explain {thing}",
@@ -82,6 +94,8 @@ def unknown_question(rng: random.Random) -> str:
         f"What is {rng.randint(1, 99)} plus {rng.randint(1, 99)}?", f"Translate {thing} into German",
         f"How many people live in {place}?", f"Do you like {thing}?", f"Why is there {thing}?",
         f"Where can I buy {thing}?",
-        f"What do you think about {thing}?", f"How much is {thing}?", rng.choice(_SINGLE), rng.choice(_SINGLE),
+        f"What do you think about {thing}?", f"How much is {thing}?", f"Who invented {thing}?",
+        f"Where does {thing} come from?", f"Teach me {thing}", f"Is {thing} good?", f"What does {thing} mean?",
+        rng.choice(_SINGLE), rng.choice(_SINGLE),
     ]  # fmt: skip
     return rng.choice(patterns)
