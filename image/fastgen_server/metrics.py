@@ -41,6 +41,8 @@ class ServerMetrics:
             if not metric.labels
         }
         self._totals: dict[str, int] = {}
+        self.waiting_tokens = 0
+        """Of the last step; balancers are told."""
         self._average_answer_tokens = _FIRST_ESTIMATE_TOKENS
         for rate in self.rates:
             self._labelled(names.EFFECTIVE_REQUESTS, f"{rate:g}")
@@ -72,6 +74,7 @@ class ServerMetrics:
         self._set(names.NUM_REQUESTS_RUNNING, stats.num_running)
         self._set(names.NUM_REQUESTS_WAITING, stats.num_waiting)
         self._set(names.WAITING_TOKENS, stats.waiting_tokens)
+        self.waiting_tokens = stats.waiting_tokens
         self._set(names.KV_CACHE_USAGE, stats.kv_used_blocks / max(1, stats.kv_total_blocks))
         if stats.step_tokens:
             self._observe(names.ITERATION_TOKENS, stats.step_tokens)

@@ -9,15 +9,13 @@ import time
 
 import aiohttp
 
+from fastgen.contract.headers import OUTSTANDING_TOKENS
 from fastgen_server.balancer.config import BalancerConfig
 from fastgen_server.balancer.health import ReplicaState
 from fastgen_server.balancer.pool import Pool
 from fastgen_server.balancer.replica import Replica
 
 log = logging.getLogger("fastgen.balancer")
-
-OUTSTANDING_TOKENS_HEADER = "Fastgen-Outstanding-Tokens"
-"""A header of /readyz: tokens not yet computed of everything queued or running at the replica."""
 
 IMPATIENT_SECONDS = 0.2
 """How soon a replica that is not ready is asked again: it may be starting, and requests may wait for it."""
@@ -67,7 +65,7 @@ class Prober:
             url = f"http://{replica.address.http}/readyz"
             async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
                 ready = response.status == 200
-                reported = response.headers.get(OUTSTANDING_TOKENS_HEADER, "")
+                reported = response.headers.get(OUTSTANDING_TOKENS, "")
         except TimeoutError:
             replica.health.probe_failed(timed_out=True)
             return

@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 
 import fastgen
+from fastgen.contract.headers import OUTSTANDING_TOKENS
 from fastgen.errors import InvalidRequestError, RequestError, UnknownModelError
 from fastgen_server.generation import Answer, GenerationCall, GenerationService
 from fastgen_server.http.bodies import in_http_words
@@ -139,7 +140,11 @@ class OperationsRoutes:
     async def readyz(self, _: web.Request) -> web.Response:
         """Whether to send requests here."""
         reason = self._lifecycle.not_ready_because()
-        return web.Response(text=f"{reason}\n", status=503) if reason else web.Response(text="ok\n")
+        if reason:
+            self._service.metrics.waiting_tokens = 0  # An engine that died took its queue with it.
+            return web.Response(text=f"{reason}\n", status=503)
+        load = {OUTSTANDING_TOKENS: str(self._service.metrics.waiting_tokens)}
+        return web.Response(text="ok\n", headers=load)
 
     async def metrics(self, request: web.Request) -> web.Response:
         metrics, backend = self._service.metrics, self._service.backend
