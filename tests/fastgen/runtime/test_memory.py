@@ -37,6 +37,14 @@ def test_a_block_is_what_its_tensors_take(spec: DecoderSpec) -> None:
     assert not caches[-1].values.any()
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 0, 1, 3), (0, 2, 1, 3)])
+def test_a_cache_lies_as_its_reader_wants(spec: DecoderSpec, order: tuple[int, int, int, int]) -> None:
+    kv = plan_kv(config(kv_bytes=5 * 16384, max_model_tokens=32), spec, torch.float32, GIB, "cpu")
+    keys, _ = allocate_kv(spec, kv, 16, torch.float32, torch.device("cpu"), order)[0]
+    assert keys.shape == (kv.num_blocks, 16, 2, 16)
+    assert keys.permute(order).is_contiguous()
+
+
 def test_kv_bytes_is_kept_exactly(spec: DecoderSpec) -> None:
     each = block_bytes(spec, 16, torch.float32)
     assert each == 2 * 2 * 16 * 2 * 16 * 4
