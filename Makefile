@@ -79,6 +79,7 @@ layers: setup
 	$(BIN)/lint-imports --no-cache
 generated: setup
 	$(PY) tools/generate_proto.py --check
+	$(PY) tools/generate_options_docs.py --check
 docs: setup ## Check that links, commands and targets named in the docs exist
 	$(PY) tools/check_docs.py
 lock-check: setup
@@ -91,9 +92,11 @@ fmt: setup ## Format the code and mend what can be mended
 
 # -- making what is checked in ------------------------------------------------------------------------------------
 
-.PHONY: proto lock guide-model
+.PHONY: proto generate lock guide-model
 proto: setup ## Generate the Python code of proto/
 	$(PY) tools/generate_proto.py
+generate: proto ## Generate everything that is generated and checked in
+	$(PY) tools/generate_options_docs.py
 lock: | $(UV) ## Bring the lock files up to date with pyproject.toml (ARGS=--upgrade for the newest versions)
 	$(PYTHON) tools/lock.py --uv $(UV) $(ARGS)
 guide-model: setup ## Train the demonstration model again (about 25 minutes on one core)

@@ -44,11 +44,18 @@ class Option(NamedTuple):
 
 
 def field_docs(config: type[Any]) -> dict[str, str]:
-    """The docstring under each field of `config`, by field name."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(config)))
-    body = typing.cast(ast.ClassDef, tree.body[0]).body
+    """The docstring under each field of `config` and of the dataclasses it extends, by field name."""
     docs: dict[str, str] = {}
-    for field, below in itertools.pairwise(body):
+    for owner in reversed(config.__mro__):
+        if dataclasses.is_dataclass(owner):
+            docs |= _own_field_docs(owner)
+    return docs
+
+
+def _own_field_docs(config: type[Any]) -> dict[str, str]:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(config)))
+    docs: dict[str, str] = {}
+    for field, below in itertools.pairwise(typing.cast(ast.ClassDef, tree.body[0]).body):
         if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
             continue
         if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
