@@ -11,13 +11,15 @@ Ours besides: effective throughput (fastgen.core.sla), and MII's throughput = cl
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastgen.core.sla import EFFECTIVE_RATES, Sla, judge
-from fastgen_bench.load import LoadResult
 from fastgen_bench.records import RequestRecord
+
+if TYPE_CHECKING:
+    from fastgen_bench.load import LoadResult
 
 Summary = dict[str, Any]
 """One point of a sweep, ready for JSON. Times end in _ms, rates are per second; None where unknown."""
