@@ -17,6 +17,8 @@ from aiohttp import web
 
 from fastgen.config import EngineConfig, EngineInfo
 from fastgen.errors import UsageError
+from fastgen.process.async_engine import AsyncEngine
+from fastgen.runtime.hub import resolve_model_folder
 from fastgen_server.backend import GenerationBackend
 from fastgen_server.generation import GenerationService
 from fastgen_server.grpc.server import GrpcServer
@@ -34,8 +36,6 @@ StartedT = TypeVar("StartedT")
 
 async def serve(engine_config: EngineConfig, config: ServerConfig) -> int:
     """Load the model and serve it until a signal. Raises FastGenError where it cannot."""
-    from fastgen.process.async_engine import AsyncEngine
-
     async with AsyncExitStack() as closing:
         # The ports first: one in use is known at once, not after minutes of loading.
         http_socket = bind_http(config.host, config.port)
@@ -44,13 +44,19 @@ async def serve(engine_config: EngineConfig, config: ServerConfig) -> int:
         closing.push_async_callback(grpc_server.stop)
         name = config.served_name(engine_config.model)
         log.info("loading %s, to be served as '%s'", engine_config.model, name)
-        engine = await _unless_signalled(AsyncEngine.start(engine_config))
+        engine = await _unless_signalled(_start_engine(engine_config))
         if engine is None:
             return 0
         closing.push_async_callback(engine.close)
         _log_engine(engine.info)
         await serve_backend(engine, config, name, http_socket, grpc_server)
     return 0
+
+
+async def _start_engine(config: EngineConfig) -> AsyncEngine:
+    # A model that is not there is said at once, not after seconds of importing what would load it.
+    await asyncio.to_thread(resolve_model_folder, config.model, config.revision)
+    return await AsyncEngine.start(config)
 
 
 async def serve_backend(

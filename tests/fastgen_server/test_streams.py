@@ -381,7 +381,7 @@ async def test_grpc_errors_are_statuses_with_the_code_in_the_trailers(
     call = stub.GenerateStream(request_).read() if stream else stub.Generate(request_)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
-    trailers = dict(caught.value.trailing_metadata() or ())
+    trailers: dict[str, Any] = dict(caught.value.trailing_metadata() or ())  # type: ignore[arg-type]
     assert caught.value.code().name == status
     assert trailers["fastgen-error-code"] == code
     assert trailers.get("fastgen-error-param") == param

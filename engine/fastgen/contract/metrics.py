@@ -114,7 +114,7 @@ EFFECTIVE_REQUESTS = Metric(
     "fastgen_effective_requests",
     "counter",
     "Requests that met their latency promise (docs/metrics.md): first token in time for the prompt's length, and the "
-    "moving average of the gaps never above 1/generation_rate. Divided by fastgen_requests_total: attainment.",
+    "moving average of the gaps always below 1/generation_rate. Divided by fastgen_requests_total: attainment.",
     (GENERATION_RATE,),
 )
 REQUEST_SUCCESS = Metric(
