@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import aiohttp
 
@@ -19,7 +21,7 @@ from fastgen_server.local.numbers import (
     parse_samples,
     total,
 )
-from fastgen_server.local.supervisor import Supervisor
+from fastgen_server.local.processes import Addresses
 
 INTERVAL_SECONDS = 1.0
 TIMEOUT_SECONDS = 5.0
@@ -72,10 +74,31 @@ class Snapshot:
     effective: tuple[EffectiveRatio, ...]
 
 
+class Observed(Protocol):
+    """What is looked at: a `Supervisor`, or what one wrote down about a deployment that is not ours."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def state(self) -> DeploymentState: ...
+
+    @property
+    def slots(self) -> Mapping[str, Slot]: ...
+
+    @property
+    def addresses(self) -> Mapping[str, Addresses]: ...
+
+    def heard_from(self, name: str) -> None: ...
+
+
 class Observer:
     """Feeds on /metrics; tells the supervisor who answered."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Observed) -> None:
         self._supervisor = supervisor
         self._latest: dict[str, Samples] = {}
         self._totals = Totals()
@@ -116,8 +139,8 @@ class Observer:
         balancer = supervisor.addresses.get("balancer")
         offered = balancer_metrics.BALANCER_OFFERED_REQUESTS
         return Snapshot(
-            name=supervisor.plan.deployment.name,
-            model=supervisor.plan.deployment.spec.model.source,
+            name=supervisor.name,
+            model=supervisor.model,
             state=supervisor.state,
             http=balancer.http if balancer else "",
             grpc=balancer.grpc if balancer else "",

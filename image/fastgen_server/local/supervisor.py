@@ -65,6 +65,14 @@ class Supervisor:
         )
 
     @property
+    def name(self) -> str:
+        return self._record.name
+
+    @property
+    def model(self) -> str:
+        return self._record.model
+
+    @property
     def state(self) -> DeploymentState:
         """starting, ready, degraded (it was ready, and something is missing) or stopping."""
         if self._stopping:
