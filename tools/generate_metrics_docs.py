@@ -35,7 +35,8 @@ is the one place with the arithmetic):
 - the exponential moving average (span 16) of the gaps between its tokens never reached `1 / rate` seconds.
 
 `fastgen_effective_requests_total` counts at 2, 4 and 6 tokens per second, and at the configured rate
-(`--sla-generation-tokens-per-second`), one series each. Times are taken where tokens are handed to the connection.
+(`--sla-generation-tokens-per-second`), one series each. Times are taken where tokens are
+handed to the connection (or leave the engine, where the response is not streamed).
 Requests refused because the queue was full, failed ones, and ones whose client left in a stall count in
 `fastgen_requests_total` and not as effective; malformed ones (400, 404) count in neither. A request with several
 answers (`n`, several prompts) is effective if all of them are.

@@ -39,6 +39,18 @@ class Chat(NamedTuple):
 
 Prompt = str | tuple[int, ...] | Chat
 
+ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+"""Who may speak in a chat, and what templates call them. Others would be dropped silently by many templates."""
+
+
+def template_role(role: str, where: str) -> str:
+    """Raises InvalidRequestError for a role nobody knows."""
+    if role not in ROLES:
+        raise InvalidRequestError(
+            f"{where}.role is '{role[:64]}'; allowed are {', '.join(ROLES)}", param=f"{where}.role"
+        )
+    return ROLES[role]
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationCall:

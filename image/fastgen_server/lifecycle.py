@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastgen_server.generation import GenerationService
 
 log = logging.getLogger("fastgen.server")
+LOST_SECONDS = 300.0
+"""An engine that has been down for so long is lost: /healthz says so, and whoever supervises starts anew."""
 
 
 class Lifecycle:
@@ -24,6 +27,7 @@ class Lifecycle:
         self._service = service
         self._draining = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._down_since_seconds: float | None = None
         self.on_drain: list[Callable[[], object]] = []
 
     @property
@@ -35,6 +39,18 @@ class Lifecycle:
         if self.draining:
             return "shutting down"
         return None if self._service.backend.alive else "the engine is being restarted"
+
+    def watch(self) -> None:
+        """Look at the engine; to be called every second or so."""
+        if self._service.backend.alive:
+            self._down_since_seconds = None
+        elif self._down_since_seconds is None:
+            self._down_since_seconds = time.monotonic()
+
+    def lost_because(self) -> str | None:
+        """None while this process is of any use, or may soon be again."""
+        down = 0.0 if self._down_since_seconds is None else time.monotonic() - self._down_since_seconds
+        return f"the engine has been down for {down:.0f} s" if down > LOST_SECONDS else None
 
     def install_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -123,6 +123,7 @@ async def _follow_health(lifecycle: Lifecycle, grpc_server: GrpcServer) -> None:
     serving = True
     while True:
         await asyncio.sleep(HEALTH_SECONDS)
+        lifecycle.watch()
         ready = lifecycle.not_ready_because() is None
         if ready != serving:
             serving = ready

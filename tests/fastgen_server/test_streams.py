@@ -307,6 +307,18 @@ async def test_a_request_id_of_the_clients_is_kept_and_a_wild_one_is_not(http: h
     assert wild.json()["id"].startswith("cmpl-")
 
 
+async def test_an_engine_that_does_not_come_back_is_a_reason_to_start_anew(
+    server: Running, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastgen_server.lifecycle.LOST_SECONDS", 0.0)
+    server.backend.alive = False
+    server.lifecycle.watch()
+    assert (await http.get("/healthz")).status_code == 503
+    server.backend.alive = True
+    server.lifecycle.watch()
+    assert (await http.get("/healthz")).status_code == 200
+
+
 # -- gRPC is the same service -------------------------------------------------------------------------------------
 
 
@@ -368,6 +380,12 @@ async def test_grpc_presence_tells_zero_from_unset(server: Running, stub: Genera
             "invalid_request_error",
             "prompt",
         ),
+        (
+            pb.GenerateRequest(chat=pb.ChatMessages(messages=[pb.ChatMessage(role="robot")])),
+            "INVALID_ARGUMENT",
+            "invalid_request_error",
+            "chat.messages[0].role",
+        ),
         (pb.GenerateRequest(text="a", model="x"), "NOT_FOUND", "model_not_found", "model"),
         (pb.GenerateRequest(text="fail=overloaded"), "RESOURCE_EXHAUSTED", "overloaded", None),
         (pb.GenerateRequest(text="fail=engine_dead"), "UNAVAILABLE", "engine_dead", None),
@@ -387,6 +405,27 @@ async def test_grpc_errors_are_statuses_with_the_code_in_the_trailers(
     assert trailers.get("fastgen-error-param") == param
     assert trailers.get("retry-after") == {"overloaded": "7", "engine_dead": "1"}.get(code)
     assert caught.value.details()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_grpc_call_ended_by_a_shutdown_may_be_tried_elsewhere(
+    server: Running, stub: GenerationStub, stream: bool
+) -> None:
+    request = pb.GenerateRequest(text="tokens=1000 gap=0.01")
+    if stream:
+        streaming = stub.GenerateStream(request)
+        await streaming.read()
+        waiting = asyncio.ensure_future(streaming.read())
+    else:
+        waiting = asyncio.ensure_future(stub.Generate(request))
+        await eventually_async(lambda: server.backend.running == 1)
+    server.service.abort_all()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        while True:
+            await waiting
+            waiting = asyncio.ensure_future(streaming.read())
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert dict(caught.value.trailing_metadata() or ())["fastgen-error-code"] == "shutting_down"
 
 
 async def test_grpc_health_and_reflection(server: Running) -> None:

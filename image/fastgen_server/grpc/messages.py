@@ -10,7 +10,7 @@ from fastgen.errors import InvalidRequestError
 from fastgen.text.stream import TextDelta, TokenLogprob
 from fastgen.text.tokenizer import Tokenizer
 from fastgen.v1 import generation_pb2 as pb
-from fastgen_server.generation import Chat, GenerationCall, Prompt, Usage
+from fastgen_server.generation import Chat, GenerationCall, Prompt, Usage, template_role
 
 _REASONS = {
     None: pb.FINISH_REASON_UNSPECIFIED,
@@ -41,7 +41,12 @@ def _prompt(request: pb.GenerateRequest) -> Prompt:
             messages = request.chat.messages
             if not messages:
                 raise InvalidRequestError("chat holds no messages; send at least one", param="chat")
-            return Chat([{"role": message.role, "content": message.content} for message in messages])
+            return Chat(
+                [
+                    {"role": template_role(message.role, f"chat.messages[{place}]"), "content": message.content}
+                    for place, message in enumerate(messages)
+                ]
+            )
         case "token_ids":
             return tuple(request.token_ids.ids)
     raise InvalidRequestError("the input is missing: set text, chat or token_ids", param="input")

@@ -134,8 +134,10 @@ class OperationsRoutes:
         self._lifecycle = lifecycle
 
     async def healthz(self, _: web.Request) -> web.Response:
-        """Alive: the process answers. A dead engine is being restarted, which a kill would not hasten."""
-        return web.Response(text="ok\n")
+        """Alive: this process answers. A dead engine is being restarted, which a kill would not hasten; only one
+        that does not come back for minutes is a reason to start all over."""
+        reason = self._lifecycle.lost_because()
+        return web.Response(text=f"{reason}\n", status=503) if reason else web.Response(text="ok\n")
 
     async def readyz(self, _: web.Request) -> web.Response:
         """Whether to send requests here."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fastgen.errors import InvalidRequestError
-from fastgen_server.generation import Chat, GenerationCall, Prompt
+from fastgen_server.generation import Chat, GenerationCall, Prompt, template_role
 from fastgen_server.http.bodies import (
     OPENAI_COMPLETION_MAX_TOKENS,
     ChatBody,
@@ -15,9 +15,6 @@ from fastgen_server.http.bodies import (
     read_body,
     sampling_params,
 )
-
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-"""OpenAI's roles, and what a chat template calls them."""
 
 
 class Wish(NamedTuple):
@@ -100,14 +97,11 @@ def _prompts(given: str | list[str | int | list[int]]) -> tuple[Prompt, ...]:
 
 
 def _plain(message: Message, where: str) -> dict[str, object]:
-    if message.role not in ROLES:
-        raise InvalidRequestError(
-            f"{where}.role is '{message.role[:64]}'; allowed are {', '.join(ROLES)}", param=f"{where}.role"
-        )
+    role = template_role(message.role, where)
     for name in ("tool_calls", "function_call", "tool_call_id", "audio"):
         if getattr(message, name):
             raise InvalidRequestError(f"{where}.{name} is not supported by this server", param=f"{where}.{name}")
     if message.content is None:
         raise InvalidRequestError(f"{where}.content is required", param=f"{where}.content")
-    plain: dict[str, object] = {"role": ROLES[message.role], "content": message.content}
+    plain: dict[str, object] = {"role": role, "content": message.content}
     return plain if message.name is None else {**plain, "name": message.name}
