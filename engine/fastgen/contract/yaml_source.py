@@ -40,14 +40,8 @@ def read_documents(text: str, where: str) -> list[Document]:
     """
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
         raise UsageError(f"{where} is larger than {MAX_BYTES // 1024} KiB; a manifest is a page or two")
-    loader = yaml.SafeLoader(text)
     try:
-        documents = []
-        while loader.check_node():
-            node = loader.get_node()
-            if node is not None:
-                _check(node, where)
-                documents.append(Document(loader.construct_document(node), node))
+        return [document for document in _documents(text, where) if document.value is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -60,9 +54,18 @@ def read_documents(text: str, where: str) -> list[Document]:
         raise UsageError(f"{where} is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:  # an impossible date, for one
         raise UsageError(f"{where} holds a value that YAML cannot read: {error}; write it in quotes") from None
+
+
+def _documents(text: str, where: str) -> Iterator[Document]:
+    loader = yaml.SafeLoader(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            if node is not None:
+                _check(node, where)
+                yield Document(loader.construct_document(node), node)
     finally:
         loader.dispose()
-    return [document for document in documents if document.value is not None]
 
 
 def _check(root: yaml.Node, where: str) -> None:

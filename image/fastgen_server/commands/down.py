@@ -12,7 +12,7 @@ class DownCommand:
     """Ends deployments after they have finished what they run."""
 
     name = "down"
-    help = "End a deployment on this machine, after its running requests have finished."
+    help = "end a deployment on this machine, after its running requests have finished"
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.description = self.help

@@ -15,7 +15,7 @@ class PsCommand:
     """Lists deployments, and takes those off the books whose supervisor is gone."""
 
     name = "ps"
-    help = "List what runs on this machine: deployments of `fastgen up` and `fastgen.serve`."
+    help = "what runs on this machine: deployments of `fastgen up` and `fastgen.serve`"
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.description = self.help

@@ -36,7 +36,7 @@ class UpCommand:
     """See DESCRIPTION."""
 
     name = "up"
-    help = "Run a manifest on this machine: replicas, a balancer in front, restarts, a live view."
+    help = "a manifest on this machine: replicas, a balancer in front, restarts, a live view"
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.description, parser.epilog = DESCRIPTION, EPILOG

@@ -21,6 +21,7 @@ from fastgen_server.local.view import plain_line, render
 
 VIEW_SECONDS = 0.5
 PLAIN_SECONDS = 5.0
+PLAIN_QUIET_SECONDS = 60.0
 
 
 async def run_plan(plan: LocalPlan, *, view: bool, detached: bool) -> None:
@@ -53,9 +54,14 @@ async def _show_live(observer: Observer, console: Console) -> None:
 
 
 async def _show_lines(observer: Observer) -> None:
+    """A line whenever something changed, and now and then a sign of life."""
+    said, said_at = "", 0.0
     while True:
         await asyncio.sleep(PLAIN_SECONDS)
-        _say_plainly(plain_line(observer.snapshot()))
+        line = plain_line(observer.snapshot())
+        if line != said or time.monotonic() - said_at >= PLAIN_QUIET_SECONDS:
+            said, said_at = line, time.monotonic()
+            _say_plainly(line)
 
 
 def _say_plainly(line: str) -> None:
