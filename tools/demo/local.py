@@ -95,9 +95,10 @@ def _tell(report: LoadReport, console: Console) -> None:
     cut = sum(not request.ok for request in streamed)
     console.print(
         f"{VICTIM} was killed under load and back {report.seconds_until_back:.0f} s later.\n"
-        f"Not streamed: {len(report.whole.records)} requests, [green]none failed[/]; the balancer tried {report.retries} "
-        f"of all requests again.\nStreamed: {len(streamed)} requests; {cut} of them were being answered by the replica "
-        "that died and ended with an error, as they must: what has begun is never answered twice.",
+        f"Not streamed: {len(report.whole.records)} requests, [green]none failed[/]; "
+        f"{report.retries} of all were tried again elsewhere.\n"
+        f"Streamed: {len(streamed)} requests; {cut} of them were being answered by the replica that died and ended "
+        "with an error, as they must: what has begun is never answered twice.",
         soft_wrap=True,
     )
 
