@@ -120,6 +120,13 @@ class GenerationService:
                 f"{self.config.max_choices} in one request",
                 param="n",
             )
+        policy = self.backend.info.queue_policy
+        if call.priority and policy == "fcfs":
+            raise InvalidRequestError(
+                f"priority is {call.priority}, but this server's queue policy is fcfs, which knows none; leave it out, "
+                "or start the server with --queue-policy priority",
+                param="priority",
+            )
         self._check_ids("stop_token_ids", call.params.stop_token_ids)
         return [await self._encode(prompt) for prompt in call.prompts]
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from scripted_backend import Running, running_server
+from scripted_backend import INFO, CharacterTokenizer, Running, running_server
 from waiting import eventually_async
 
 from fastgen.v1 import generation_pb2 as pb
@@ -317,6 +319,28 @@ async def test_an_engine_that_does_not_come_back_is_a_reason_to_start_anew(
     server.backend.alive = True
     server.lifecycle.watch()
     assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_long_prompts_are_tokenized_beside_the_loop(server: Running, http: httpx.AsyncClient) -> None:
+    tokenizer = cast(CharacterTokenizer, server.backend.tokenizer)
+    here = threading.get_ident()
+    long = "tokens=1 " + "x" * 10_000
+    for content in ("tokens=1", long):
+        await http.post("/v1/completions", json={"prompt": content, "max_tokens": 1})
+        await http.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": content}]})
+    assert [thread == here for thread in tokenizer.threads] == [True, True, False, False]
+
+
+async def test_a_priority_that_would_change_nothing_is_refused(
+    server: Running, http: httpx.AsyncClient, stub: GenerationStub
+) -> None:
+    server.backend.info = replace(INFO, queue_policy="fcfs")
+    assert (await http.post("/v1/completions", json={"prompt": "a", "priority": 0})).status_code == 200
+    response = await http.post("/v1/completions", json={"prompt": "a", "priority": 1})
+    assert response.status_code == 400
+    assert "--queue-policy priority" in response.json()["error"]["message"]
+    with pytest.raises(grpc.aio.AioRpcError, match="queue policy is fcfs"):
+        await stub.Generate(pb.GenerateRequest(text="a", priority=-1))
 
 
 # -- gRPC is the same service -------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ INFO = EngineInfo(
     dtype="float32",
     attention="none",
     composition="splitfuse",
-    queue_policy="fcfs",
+    queue_policy="priority",
     token_budget=64,
     token_budget_reason="set by hand",
     max_sequences=8,
@@ -58,7 +59,12 @@ INFO = EngineInfo(
 class CharacterTokenizer:
     """One token is one character."""
 
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+        """Where each text was encoded."""
+
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        self.threads.append(threading.get_ident())
         return [ord(char) for char in text]
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = True) -> str:
