@@ -19,7 +19,7 @@ import torch
 from fastgen.config import EngineConfig
 from fastgen.core.plan import StepOutput, StepPlan
 from fastgen.core.sequence import RunningSequence
-from fastgen.errors import OutOfMemoryError, UsageError
+from fastgen.errors import ModelError, OutOfMemoryError, UsageError
 from fastgen.models.decoder import Decoder
 from fastgen.models.registry import read_spec
 from fastgen.models.rope import RopeSpec
@@ -203,10 +203,12 @@ def read_eos_token_ids(folder: Path) -> tuple[int, ...]:
     """The tokens that end an answer: generation_config.json's, else config.json's, else none."""
     for name in ("generation_config.json", "config.json"):
         path = folder / name
-        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        found = values.get("eos_token_id")
-        if found is not None:
-            return tuple(found) if isinstance(found, list) else (int(found),)
+        try:
+            found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+            if found is not None:
+                return tuple(map(int, found)) if isinstance(found, list) else (int(found),)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ModelError(f"{path}: eos_token_id cannot be read ({error}); expected a number or a list") from None
     return ()
 
 

@@ -12,6 +12,7 @@ from oracle import greedy_tokens
 from stepping import load_runner
 from tiny_models import tiny_model
 
+import fastgen
 from fastgen.core.plan import Chunk, StepPlan
 from fastgen.core.sampling_params import SamplingParams
 from fastgen.core.sequence import RunningSequence, SequenceRequest
@@ -98,3 +99,18 @@ def test_dynamic_rope_shares_no_prefixes_beyond_the_trained_context(models_folde
 def test_config_files_on_disk_have_the_spelling_we_read(tiny_llama: Path) -> None:
     values = json.loads((tiny_llama / "config.json").read_text())
     assert values["rope_parameters"] == {"rope_theta": 10000.0, "rope_type": "default"}
+
+
+def test_dynamic_rope_through_the_whole_engine(models_folder: Path) -> None:
+    """Prompts that begin alike, cut into small chunks, preempted for want of blocks: the prefix cache must stay out."""
+    folder = tiny_model("llama", models_folder, max_position_embeddings=64, rope_parameters=DYNAMIC)
+    stem = [(13 * i * i + 3) % 500 + 10 for i in range(100)]
+    prompts = [[*stem[:keep], *range(20, 20 + more)] for keep, more in ((90, 5), (90, 30), (40, 3), (100, 1))]
+    runner = load_runner(folder)
+    bytes_per_block = runner.kv_bytes // runner.num_blocks
+    with fastgen.pipeline(
+        folder, dtype="float32", token_budget=32, max_model_tokens=160, kv_bytes=14 * bytes_per_block
+    ) as pipe:
+        responses = pipe(prompts, max_new_tokens=24, temperature=0.0, ignore_eos=True)
+    assert [list(response.token_ids) for response in responses] == greedy_tokens(folder, prompts, 24)
+    assert sum(response.timing.num_preemptions for response in responses) > 0

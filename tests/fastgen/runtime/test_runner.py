@@ -99,6 +99,9 @@ def test_eos_comes_from_generation_config_then_config(tiny_llama: Path, tmp_path
     folder = shutil.copytree(tiny_llama, tmp_path / "model")
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 7]}))
     assert load_runner(folder).eos_token_ids == (2, 7)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": "</s>"}))
+    with pytest.raises(ModelError, match=r"generation_config.json: eos_token_id cannot be read"):
+        load_runner(folder)
     (folder / "generation_config.json").unlink()
     assert load_runner(folder).eos_token_ids == (2,)
 
