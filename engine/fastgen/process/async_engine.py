@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from fastgen.config import EngineConfig, EngineInfo
 from fastgen.core.events import StepStats, TokenEvent
 from fastgen.core.sampling_params import MAX_SEED, SamplingParams
-from fastgen.errors import CancelledError, EngineDeadError, FastGenError, InvalidRequestError, RequestError
+from fastgen.errors import EngineDeadError, FastGenError, InvalidRequestError, RequestError, ShuttingDownError
 from fastgen.process.choices import Choice, Mailbox
 from fastgen.process.framing import FrameError
 from fastgen.process.messages import Cancel, Notice, StepReport, Submit
@@ -112,10 +112,10 @@ class AsyncEngine:
             self._forget(choices)
 
     async def close(self, timeout_seconds: float = CLOSE_SECONDS) -> None:
-        """End the worker; requests still waiting get CancelledError. Idempotent."""
+        """End the worker; requests still waiting get ShuttingDownError. Idempotent."""
         self._closed = True
         worker, self._worker = self._worker, None
-        self._fail_all(CancelledError("the engine is shutting down"))
+        self._fail_all(ShuttingDownError("the engine is shutting down; send the request again, to another replica"))
         if self._revival is not None:
             await _abandon(self._revival)
         if worker is not None:
@@ -131,7 +131,7 @@ class AsyncEngine:
         if self._worker is not None:
             return self._worker
         if self._closed:
-            raise CancelledError("the engine has been closed")
+            raise ShuttingDownError("the engine has been closed")
         soon = "it is being restarted; try again in a moment" if self._restart else "it is not restarted"
         raise EngineDeadError(f"the engine process has died; {soon}")
 

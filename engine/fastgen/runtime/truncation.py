@@ -37,9 +37,9 @@ def keep_threshold(tempered: torch.Tensor, params: Sequence[SamplingParams]) -> 
         threshold[rows] = likeliest.gather(1, ks.unsqueeze(1) - 1)
     if any(has_top_p):
         rows = _rows(has_top_p, tempered)
-        ps = tempered.new_tensor([one.top_p for one in params if one.top_p < 1.0]).unsqueeze(1)
+        ps = torch.tensor([one.top_p for one in params if one.top_p < 1.0], dtype=torch.float64, device=tempered.device)
         kept = tempered[rows].masked_fill(tempered[rows] < threshold[rows], -torch.inf)
-        threshold[rows] = torch.maximum(threshold[rows], _nucleus_threshold(kept, ps))
+        threshold[rows] = torch.maximum(threshold[rows], _nucleus_threshold(kept, ps.unsqueeze(1)))
     if any(has_min_p):
         rows = _rows(has_min_p, tempered)
         threshold[rows] = torch.maximum(
@@ -50,7 +50,7 @@ def keep_threshold(tempered: torch.Tensor, params: Sequence[SamplingParams]) -> 
 
 def _nucleus_threshold(tempered: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
     """[D, 1]: the last logit of the smallest set, likeliest first, whose probabilities add up to `top_p`."""
-    log_total = tempered.logsumexp(dim=-1, keepdim=True)
+    log_total = tempered.exp().sum(dim=-1, keepdim=True, dtype=torch.float64).log()
     likeliest = tempered.topk(min(_FIRST_LOOK_TOKENS, tempered.shape[1]), dim=-1).values
     threshold, settled = _last_needed(likeliest, log_total, top_p)
     if settled.all() or likeliest.shape[1] == tempered.shape[1]:
@@ -65,7 +65,7 @@ def _last_needed(
     ordered: torch.Tensor, log_total: torch.Tensor, top_p: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The logit at which the running sum reaches `top_p` [D, 1], and whether it does within `ordered` [D]."""
-    running = (ordered - log_total).exp().cumsum(dim=-1)
+    running = (ordered - log_total).exp().cumsum(dim=-1, dtype=torch.float64)
     num_short = (running < top_p).sum(dim=-1, keepdim=True)
     last = ordered.shape[1] - 1
     return ordered.gather(1, num_short.clamp(max=last)), (num_short <= last).squeeze(1)

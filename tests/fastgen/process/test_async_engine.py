@@ -19,11 +19,11 @@ from waiting import eventually, eventually_async
 from fastgen.config import EngineConfig
 from fastgen.core.sampling_params import SamplingParams
 from fastgen.errors import (
-    CancelledError,
     EngineDeadError,
     InvalidRequestError,
     ModelError,
     OverloadedError,
+    ShuttingDownError,
     TooLongError,
     UsageError,
 )
@@ -183,10 +183,10 @@ async def test_closing_tells_those_who_wait_and_leaves_no_process(tiny_llama: Pa
     await eventually_async(lambda: engine.stats is not None)
     await engine.close()
     await engine.close()
-    with pytest.raises(CancelledError):
+    with pytest.raises(ShuttingDownError):
         await waiting
     assert not exists(pid)
-    with pytest.raises(CancelledError):
+    with pytest.raises(ShuttingDownError):
         await anext(engine.generate([1], LONG))
 
 
