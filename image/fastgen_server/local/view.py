@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -14,16 +13,15 @@ _STYLES = {"ready": "green", "starting": "yellow", "waiting": "red", "stopping":
 
 
 def render(snapshot: Snapshot) -> RenderableType:
-    """The live view."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("", "state", "pid", "address"):
+    """The live view; it fits 80 columns."""
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    for heading in ("", "state", "pid", "port"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("running", "waiting", "KV used", "step fill", "budget", "tokens/s", "restarts"):
+    for heading in ("runs", "waits", "KV", "step fill", "tok/s", "deaths"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in snapshot.replicas:
         table.add_row(*_cells(row))
-    table.add_row(*_cells(snapshot.balancer))
-    return Group(_title(snapshot), table, _load_line(snapshot), _effective_line(snapshot))
+    return Group(*_title(snapshot), Text(), table, Text(), _load_line(snapshot), *_effective_lines(snapshot))
 
 
 def plain_line(snapshot: Snapshot) -> str:
@@ -46,53 +44,51 @@ def plain_line(snapshot: Snapshot) -> str:
     return " · ".join(parts)
 
 
-def _title(snapshot: Snapshot) -> Text:
-    text = Text()
-    text.append(snapshot.name, style="bold")
-    text.append(f"  {snapshot.model}  ")
+def _title(snapshot: Snapshot) -> list[Text]:
+    text = Text(snapshot.name, style="bold")
+    text.append(f"  {snapshot.model}  ", style="not bold")
     text.append(snapshot.state, style=_STYLES.get(snapshot.state, ""))
+    balancer = Text(f"balancer {_state(snapshot.balancer)}")
     if snapshot.http:
-        text.append(f"   http://{snapshot.http}/v1   grpc://{snapshot.grpc}")
-    return text
+        balancer.append(f"   http://{snapshot.http}/v1   grpc://{snapshot.grpc}")
+    return [text, balancer]
 
 
 def _cells(row: ProcessNumbers) -> list[RenderableType]:
-    waits = f" {row.seconds_to_start:.0f} s" if row.seconds_to_start else ""
+    budget = "" if row.token_budget is None else f" of {row.token_budget:.0f}"
     return [
         row.name,
-        Text(row.phase + waits, style=_STYLES.get(row.phase, "")),
+        Text(_state(row), style=_STYLES.get(row.phase, "")),
         NOTHING if row.pid is None else str(row.pid),
-        row.address or NOTHING,
+        row.address.rpartition(":")[2] or NOTHING,
         _number(row.running),
         _number(row.waiting),
         _percent(row.kv_use),
-        _percent(row.step_fill),
-        _number(row.token_budget),
+        _percent(row.step_fill) + budget,
         _number(row.tokens_per_second),
         str(row.restarts),
     ]
 
 
+def _state(row: ProcessNumbers) -> str:
+    return f"back in {row.seconds_to_start:.0f} s" if row.phase == "waiting" and row.restarts else row.phase
+
+
 def _load_line(snapshot: Snapshot) -> Text:
-    text = Text(f"{snapshot.requests} requests so far, {snapshot.requests_per_second:.1f}/s; ")
-    text.append(
+    return Text(
+        f"{snapshot.requests} requests so far, {snapshot.requests_per_second:.1f}/s; "
         f"{snapshot.tokens_per_second:.0f} tokens generated/s; {snapshot.held} held; {snapshot.retries} tried again"
     )
-    return text
 
 
-def _effective_line(snapshot: Snapshot) -> Text:
-    text = Text("met their promise in the last minute (since start): ")
+def _effective_lines(snapshot: Snapshot) -> list[Text]:
     if not any(ratio.since_start is not None for ratio in snapshot.effective):
-        return text.append("no request has ended yet", style="dim")
-    for index, ratio in enumerate(snapshot.effective):
-        text.append("   " if index else "")
-        text.append(_ratio(ratio), style=_ratio_style(ratio))
-    return text
-
-
-def _ratio(ratio: EffectiveRatio) -> str:
-    return f"{_percent(ratio.lately)} ({_percent(ratio.since_start)}) at {ratio.generation_rate} tokens/s"
+        return [Text("no request has ended yet", style="dim")]
+    lines = [Text("met their promise in the last minute (since start)")]
+    for ratio in snapshot.effective:
+        shown = f"{_percent(ratio.lately):>6} ({_percent(ratio.since_start)}) at {ratio.generation_rate} tokens/s"
+        lines.append(Text(shown, style=_ratio_style(ratio)))
+    return lines
 
 
 def _ratio_style(ratio: EffectiveRatio) -> str:
