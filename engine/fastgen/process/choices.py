@@ -23,8 +23,10 @@ class Mailbox:
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, delta: TextDelta) -> None:
-        self._items.append(delta)
-        self._wake()
+        """Add a delta. After an error nothing counts: the request is over, though other choices of it still ran."""
+        if self._error is None:
+            self._items.append(delta)
+            self._wake()
 
     def fail(self, error: FastGenError) -> None:
         """End the request: raised from `take` once everything before it has been taken."""

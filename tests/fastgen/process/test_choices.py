@@ -42,6 +42,7 @@ async def test_an_error_comes_after_what_was_there_before_it() -> None:
     mailbox.put(delta)
     mailbox.fail(EngineDeadError("gone"))
     mailbox.fail(OverloadedError("a later error does not hide the first"))
+    mailbox.put(TextDelta(1, "another choice, too late", (2,)))
     assert await mailbox.take() == [delta]
     with pytest.raises(EngineDeadError):
         await mailbox.take()
