@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from fake_replica import FakeReplica
@@ -15,6 +15,7 @@ from fastgen_server.balancer.app import Balancer
 from fastgen_server.balancer.config import BalancerConfig
 from fastgen_server.balancer.discovery.static import StaticDiscovery
 from fastgen_server.balancer.pool import Discovered
+from fastgen_server.balancer.replica import ReplicaAddress
 
 QUICK: dict[str, Any] = {
     "host": "127.0.0.1",
@@ -23,6 +24,16 @@ QUICK: dict[str, Any] = {
     "health_interval_seconds": 0.1,
     "eject_seconds": 0.2,
 }
+
+
+class Behind(Protocol):
+    """What stands behind a balancer in these tests: a fake one or a real one."""
+
+    @property
+    def address(self) -> ReplicaAddress: ...
+
+    @property
+    def ready(self) -> bool: ...
 
 
 class Front:
@@ -56,7 +67,7 @@ class Front:
 
 
 @asynccontextmanager
-async def front_of(*replicas: FakeReplica, wait_ready: bool = True, **options: Any) -> AsyncIterator[Front]:
+async def front_of(*replicas: Behind, wait_ready: bool = True, **options: Any) -> AsyncIterator[Front]:
     """A balancer in front of `replicas`, once those that are ready are known to be."""
     config = BalancerConfig(**{**QUICK, **options})
     discovery = StaticDiscovery([replica.address for replica in replicas])
