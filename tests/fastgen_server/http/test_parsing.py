@@ -96,7 +96,13 @@ def test_a_chat_is_one_prompt_and_developers_speak_as_the_system() -> None:
 
 
 def test_fields_that_clients_send_back_from_answers_are_taken() -> None:
-    answered: dict[str, Any] = {"role": "assistant", "content": "hi", "refusal": None, "annotations": [], "tool_calls": None}
+    answered: dict[str, Any] = {
+        "role": "assistant",
+        "content": "hi",
+        "refusal": None,
+        "annotations": [],
+        "tool_calls": None,
+    }
     call, _ = chat(messages=[*HELLO, answered, *HELLO])
     prompt = call.prompts[0]
     assert isinstance(prompt, Chat)
