@@ -152,8 +152,18 @@ def _check(option: Option, value: Any, where: str) -> None:
         return
     if option.choices and value not in option.choices:
         raise UsageError(f"{option.name}={value!r} for {where}: allowed are {', '.join(option.choices)}")
+    if typing.get_origin(option.kind) is tuple:
+        _check_items(option, value, where)
+        return
     right = isinstance(value, option.kind) or (option.kind is float and isinstance(value, int))
     if not right or (isinstance(value, bool) and option.kind is not bool):
         raise UsageError(
             f"{option.name}={value!r} for {where}: expected {option.kind.__name__}, got {type(value).__name__}"
         )
+
+
+def _check_items(option: Option, value: Any, where: str) -> None:
+    """A field such as `stop: tuple[str, ...]`, which only Python sets."""
+    item = typing.get_args(option.kind)[0]
+    if not isinstance(value, tuple) or not all(isinstance(v, item) and not isinstance(v, bool) for v in value):
+        raise UsageError(f"{option.name}={value!r} for {where}: expected a tuple of {item.__name__}")
