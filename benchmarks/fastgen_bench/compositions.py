@@ -27,7 +27,7 @@ from fastgen_bench.in_process import InProcessLoop, random_requests
 from fastgen_bench.machine import provenance
 from fastgen_bench.metrics import Summary, summarize
 from fastgen_bench.report import POINT_COLUMNS, POINT_LEGEND, markdown_table, point_row, provenance_lines
-from fastgen_bench.results import add_result_arguments, engine_options, numbers, save
+from fastgen_bench.results import add_result_arguments, engine_options, fresh_measurements, numbers, save
 from fastgen_bench.shapes import LlamaShape, random_llama, shape_named
 
 COMPOSITIONS: tuple[CompositionName, ...] = get_args(CompositionName)
@@ -46,8 +46,8 @@ def main(words: Sequence[str] | None = None) -> int:
         args.dtype = "bfloat16"
     series: dict[str, list[Summary]] = {}
     engines: dict[str, Any] = {}
-    with provenance() as about:
-        folder = random_llama(shape, torch.bfloat16 if cuda else torch.float32)
+    folder = random_llama(shape, torch.bfloat16 if cuda else torch.float32)
+    with provenance() as about, fresh_measurements():
         for composition in args.compositions:
             series[composition], engines[composition] = _measure(folder, shape, composition, args, cuda)
     workload = {

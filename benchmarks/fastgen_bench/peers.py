@@ -28,7 +28,7 @@ from fastgen_bench.machine import provenance
 from fastgen_bench.metrics import duration_seconds, summarize
 from fastgen_bench.records import RequestRecord
 from fastgen_bench.report import figure, markdown_table, provenance_lines
-from fastgen_bench.results import add_result_arguments, engine_options, numbers, save
+from fastgen_bench.results import add_result_arguments, engine_options, fresh_measurements, numbers, save
 from fastgen_bench.shapes import LlamaShape, random_llama, shape_named
 
 REQUESTS_PER_RUN = {1: 2, 4: 8, 16: 32}
@@ -70,8 +70,8 @@ def main(words: Sequence[str] | None = None) -> int:
     deadline = time.monotonic() + 60.0 * args.minutes
     tables: dict[str, list[dict[str, Any]]] = {}
     engines: dict[str, Any] = {}
-    with provenance() as about:
-        folder = random_llama(shape, torch.float32)
+    folder = random_llama(shape, torch.float32)
+    with provenance() as about, fresh_measurements():
         for position, dtype in enumerate(args.dtypes):
             share = (deadline - time.monotonic()) / (len(args.dtypes) - position)
             tables[dtype], engines[dtype] = _measure(folder, shape, dtype, args, time.monotonic() + share)
@@ -179,6 +179,9 @@ def _run_cell(
 ) -> None:
     our_answers: dict[int, list[int]] = {}
     their_answers: list[list[int]] = []
+
+    def keep(record: RequestRecord, token_ids: list[int]) -> None:
+        our_answers[record.index] = token_ids
 
     def run_ours() -> None:
         records = ours.run(

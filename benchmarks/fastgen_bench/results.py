@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,9 @@ from fastgen_bench.report import dated_name, write_json
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 """benchmarks/results in a checkout."""
+
+
+CACHE_VARIABLE = "FASTGEN_CACHE"
 
 
 def add_result_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +35,22 @@ def engine_options(args: argparse.Namespace) -> dict[str, Any]:
     """EngineConfig's fields that the shared flags set."""
     names = ("device", "dtype", "attention", "block_tokens", "token_budget")
     return {name: getattr(args, name) for name in names}
+
+
+@contextmanager
+def fresh_measurements() -> Iterator[None]:
+    """What engines measure at start (token budget, linear layers) is measured in this run and shared by its
+    engines; what an earlier, perhaps busier, hour left in the cache is not used."""
+    before = os.environ.get(CACHE_VARIABLE)
+    with tempfile.TemporaryDirectory(prefix="fastgen-bench-") as folder:
+        os.environ[CACHE_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[CACHE_VARIABLE]
+            else:
+                os.environ[CACHE_VARIABLE] = before
 
 
 def numbers(text: str) -> list[int]:

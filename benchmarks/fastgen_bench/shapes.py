@@ -90,6 +90,7 @@ SHAPES = {
         LlamaShape("llama-3.1-8b", 4096, 32, 32, 8, 14336, 128256, 8192),
         LlamaShape("llama-158m", 1024, 12, 16, 8, 2816, 8192, 4096),
         LlamaShape("llama-9m", 256, 6, 8, 4, 704, 4096, 4096),
+        LlamaShape("llama-1m", 128, 2, 4, 2, 352, 2048, 2048),
     )
 }
 
