@@ -60,5 +60,8 @@ class StepStats(NamedTuple):
     token_budget: int
     step_seconds: float
     num_preempted: int
+    """Preemptions since the engine started; the two below count from there too."""
     prefix_query_tokens: int
+    """Prompt tokens looked up in the prefix cache."""
     prefix_hit_tokens: int
+    """Prompt tokens found there."""
