@@ -163,7 +163,7 @@ class Client:
         return None if self._folder is None else read_record(self._folder)
 
     def terminate(self, *, timeout_seconds: float = 60.0) -> None:
-        """End the deployment, after its running requests have finished, and close this client.
+        """Close this client and end the deployment, after its running requests have finished.
 
         Only for deployments of this machine attached by name: the supervisor is signalled as a process, and only
         if it still is the one that was written down. There is no such call over the network. Idempotent.
@@ -173,8 +173,8 @@ class Client:
                 f"{self.address} was attached by address, and only a deployment of this machine can be ended from "
                 "here; attach by its name (`fastgen ps` lists them), or end it where it runs"
             )
-        terminate(self._folder, timeout_seconds=timeout_seconds)
         self.close()
+        terminate(self._folder, timeout_seconds=timeout_seconds)
 
     def close(self) -> None:
         """Close the connection; the deployment runs on. Idempotent."""

@@ -155,7 +155,7 @@ def terminate(folder: Path, *, timeout_seconds: float = 60.0, now: Callable[[], 
     with contextlib.suppress(ProcessLookupError):
         _signal_checked(record)
     deadline = now() + timeout_seconds
-    while is_alive(record, folder):
+    while process_start_ticks(record.pid) == record.started_ticks:
         if now() > deadline:
             raise FastGenError(
                 f"'{record.name}' (process {record.pid}) is still finishing its requests after {timeout_seconds:g} s; "

@@ -17,10 +17,11 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import IO, NoReturn, Protocol
 
 import fastgen
-from fastgen.errors import FastGenError, UsageError
+from fastgen.errors import FastGenError, ModelError, UsageError
 
 GROUP = "fastgen.commands"
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
+"""EXIT_USAGE says that the same words will fail again: supervisors need not try (local/decisions.py)."""
 
 INTRODUCTION = """\
 FastGen serves large language models. Dynamic SplitFuse keeps every step of the engine equally full, so that
@@ -80,7 +81,7 @@ def main(words: Sequence[str] | None = None) -> int:
         status = _dispatch(words)
         sys.stdout.flush()
         return status
-    except UsageError as error:
+    except (UsageError, ModelError) as error:
         return _report(error, EXIT_USAGE)
     except FastGenError as error:
         return _report(error, EXIT_FAILED)

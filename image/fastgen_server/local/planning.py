@@ -147,6 +147,11 @@ def local_model(deployment: FastGenDeployment, manifest_folder: Path) -> str | N
                 f"spec.model.source: there is no folder {path}; file:// takes an absolute path, or one relative to "
                 f"the manifest's folder {manifest_folder}"
             )
+        if not (path / "config.json").is_file():
+            raise UsageError(
+                f"spec.model.source: {path} holds no config.json; name a folder in Hugging Face format, with "
+                "config.json, safetensors and a tokenizer"
+            )
         return str(path)
     raise UsageError(
         f"spec.model.source: {source.scheme}:// needs a cluster, which mounts or fetches it; on one machine use "

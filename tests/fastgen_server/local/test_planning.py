@@ -83,6 +83,9 @@ def test_threads_that_the_user_chose_stay() -> None:
 def test_a_relative_model_is_beside_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "models" / "guide").mkdir(parents=True)
     manifest = deployment("file://./models/guide")
+    with pytest.raises(UsageError, match=r"models/guide holds no config\.json"):
+        plan(manifest, Machine((), 2), manifest_folder=tmp_path)
+    (tmp_path / "models" / "guide" / "config.json").write_text("{}")
     found = plan(manifest, Machine((), 2), manifest_folder=tmp_path)
     assert found.replicas[0].arguments[1] == str(tmp_path / "models" / "guide")
     with pytest.raises(UsageError, match="there is no folder /manifests/models/guide"):
