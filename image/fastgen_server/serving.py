@@ -8,10 +8,11 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from aiohttp import web
 
@@ -46,11 +47,19 @@ async def serve(engine_config: EngineConfig, config: ServerConfig) -> int:
         log.info("loading %s, to be served as '%s'", engine_config.model, name)
         engine = await _unless_signalled(_start_engine(engine_config))
         if engine is None:
-            return 0
+            _leave_at_once()
         closing.push_async_callback(engine.close)
         _log_engine(engine.info)
         await serve_backend(engine, config, name, http_socket, grpc_server)
     return 0
+
+
+def _leave_at_once() -> NoReturn:
+    """Exit 0 without waiting for the thread that loads: it cannot be interrupted, and nothing has been promised to
+    anybody yet. The engine process ends when its socket closes."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 async def _start_engine(config: EngineConfig) -> AsyncEngine:
