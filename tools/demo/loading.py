@@ -87,6 +87,7 @@ async def load_and_kill(deployment: Deployment, record: DeploymentRecord, consol
             points.append(await point)
         result = LoadReport(points, await whole, await _retries(record), await _back(seen, killed))
         counts.news = f"{VICTIM} is back after {result.seconds_until_back:.0f} s"
+        await asyncio.sleep(2 * VIEW_SECONDS)  # The view's last word is that all are well again.
     finally:
         showing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
