@@ -64,5 +64,7 @@ def _reason_against(name: str, shape: AttentionShape, device: torch.device, dtyp
     try:
         backend = _load(name)
     except ImportError as error:
-        return f"it needs the package '{error.name}', which is not installed"
+        return (
+            f"it needs a package that cannot be imported here ({error}); `pip install fastgen-serving[cuda]` may help"
+        )
     return backend.unavailable_reason(shape, device, dtype)

@@ -37,7 +37,7 @@ def steps(draw: st.DrawFn) -> AttentionStep:
 
 
 @given(step=steps(), short_tokens=st.sampled_from([0, 5, 40, 10_000]))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_agrees_with_the_reference(step: AttentionStep, short_tokens: int) -> None:
     """Whatever the thresholds choose: views of runs, gathered blocks, decodes one by one or together."""
     backend = CpuAttention(step.shape)
@@ -60,7 +60,7 @@ def test_half_types_accumulate_in_float32(dtype: torch.dtype, tolerance: float, 
 def test_queries_may_be_views_of_one_fused_projection() -> None:
     step = ragged_step(attention_shape(), [(9, 30), (1, 30)])
     fused = torch.cat((step.q, step.k, step.v), dim=1)
-    q, k, v = fused.split([4, 2, 2], dim=1)
+    q, k, v = fused[:, :4], fused[:, 4:6], fused[:, 6:]
     torch.testing.assert_close(attend("cpu", step._replace(q=q, k=k, v=v)), attend("reference", step))
 
 

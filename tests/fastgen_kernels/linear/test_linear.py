@@ -68,7 +68,7 @@ def test_more_dimensions_and_borders_between_candidates() -> None:
 
 
 def test_measured_once_then_read_from_disk(nothing_known: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
     weight, _ = weights(512, 512, torch.float32)
     first = measured_choice(weight, has_bias=False)
     (kept,) = (nothing_known / "linear").iterdir()
@@ -82,7 +82,7 @@ def test_measured_once_then_read_from_disk(nothing_known: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"plain": {}}', '{"plain": {"1": 1.0}, "magic": {"1": 0.1}}'])
 def test_a_damaged_file_is_measured_anew(nothing_known: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
-    monkeypatch.setattr(measure.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr(measure, "SECONDS_PER_SHAPE", 0.0)
     weight, _ = weights(512, 512, torch.float32)
     measured_choice(weight, has_bias=False)
@@ -94,7 +94,7 @@ def test_a_damaged_file_is_measured_anew(nothing_known: Path, monkeypatch: pytes
 
 
 def test_a_busy_machine_measures_but_keeps_nothing(nothing_known: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure.os, "getloadavg", lambda: (99.0, 0.0, 0.0))
+    monkeypatch.setattr("os.getloadavg", lambda: (99.0, 0.0, 0.0))
     threads = torch.get_num_threads()
     weight, bias = weights(512, 512, torch.float32)
     layer = prepare_linear(weight, bias)
@@ -106,7 +106,7 @@ def test_a_busy_machine_measures_but_keeps_nothing(nothing_known: Path, monkeypa
 def test_a_cache_folder_that_cannot_be_written_does_not_matter(
     nothing_known: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
     (nothing_known / "linear").write_text("a file where the folder should be")
     weight, _ = weights(512, 512, torch.float32)
     assert measured_choice(weight, has_bias=False).names
