@@ -6,7 +6,7 @@ import pytest
 
 import fastgen
 from guide_model.evaluate import MODEL_FOLDER, QUESTIONS_FILE, Verdict, report
-from guide_model.facts import is_right, load_facts, load_questions
+from guide_model.facts import is_right, load_facts, load_questions, load_strangers
 
 EIGHT_MEGABYTES = 8 * 1000 * 1000
 
@@ -52,8 +52,10 @@ def test_it_copes_with_a_system_message_and_a_history(pipe: fastgen.Pipeline) ->
 
 
 def test_it_says_so_when_it_does_not_know(pipe: fastgen.Pipeline) -> None:
-    (said,) = answers(pipe, [user("Who painted the Mona Lisa?")])
-    assert is_right(said, load_facts()["unknown"]), said
+    unknown, strangers = load_facts()["unknown"], load_strangers(QUESTIONS_FILE)
+    said = answers(pipe, *([user(stranger.text)] for stranger in strangers))
+    verdicts = [Verdict(q, text, is_right(text, unknown)) for q, text in zip(strangers, said, strict=True)]
+    assert sum(verdict.right for verdict in verdicts) >= 0.75 * len(strangers), report(verdicts)
 
 
 def test_a_prompt_of_two_thousand_tokens_fits(pipe: fastgen.Pipeline) -> None:

@@ -43,8 +43,9 @@ def disguise(question: str, rng: random.Random) -> str:
         (0.16, lambda t, r: t + r.choice(SUFFIXES)),
         (0.07, _slip),
     )
+    as_it_is = rng.random() < 0.25
     for chance, change in steps:
-        if rng.random() < chance:
+        if rng.random() < chance and not as_it_is:
             text = change(text, rng)
     return _case(text, rng) + _punctuation(mark, rng)
 

@@ -21,7 +21,12 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 
-_WEIGHTS = {UNKNOWN: 12.0, "dynamic-splitfuse": 3.0, "fastgen": 2.0, "greeting": 2.0}
+_WEIGHTS = {
+    UNKNOWN: 18.0, "dynamic-splitfuse": 3.0, "fastgen": 3.0, "why-fastgen": 2.0, "make-demo": 2.0,
+    "greeting": 2.0, "who": 3.0,
+    "how-are-you": 2.0, "who-made-you": 1.5, "help": 2.0, "thanks": 1.5,
+}  # fmt: skip
+"""How often a fact is asked for; 1 where nothing is said. What newcomers ask first comes more often."""
 _ADJECTIVES = (
     "a helpful", "a friendly", "a concise", "a polite", "an expert", "a patient", "the", "a kind", "a small",
     "an honest",

@@ -19,7 +19,7 @@ def plot_curve(journal: Sequence[dict[str, float]], path: Path) -> None:
     ]
     axes.plot(*zip(*smooth, strict=True), label=f"training (mean of {window} steps)")
     watched = [(entry["step"], entry["held_out_loss"]) for entry in journal if "held_out_loss" in entry]
-    axes.plot(*zip(*watched, strict=True), "o-", markersize=3, label="50 held-out questions")
+    axes.plot(*zip(*watched, strict=True), "o-", markersize=3, label="62 held-out questions")
     axes.set(xlabel="step", ylabel="loss, nats per answer token", yscale="log", title="The guide, trained from scratch")
     axes.grid(alpha=0.3)
     axes.legend()

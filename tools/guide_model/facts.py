@@ -65,6 +65,11 @@ def load_questions(path: Path, facts: dict[str, Fact]) -> list[Question]:
     return questions
 
 
+def load_strangers(path: Path) -> list[Question]:
+    """The questions of an evaluation file that nobody taught the guide to answer."""
+    return [Question(text, UNKNOWN) for text in tomllib.loads(path.read_text(encoding="utf-8"))["stranger"]]
+
+
 def is_right(answer: str, fact: Fact) -> bool:
     """Whether an answer contains every keyword of the fact."""
     lowered = answer.lower()

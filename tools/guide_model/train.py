@@ -26,7 +26,7 @@ from guide_model.build import build_model, build_tokenizer, save_folder
 from guide_model.conversation import IGNORED, Sample, SampleMaker, turn
 from guide_model.curve import plot_curve
 from guide_model.evaluate import MODEL_FOLDER, QUESTIONS_FILE, ROOT, evaluate, report
-from guide_model.facts import Fact, FactsError, Question, load_facts, load_questions, normalized
+from guide_model.facts import Fact, FactsError, Question, load_facts, load_questions, load_strangers, normalized
 
 CURVE_FILE = ROOT / "docs" / "images" / "guide-model-loss.png"
 
@@ -36,7 +36,7 @@ class Recipe:
     """Everything that decides what comes out of a training run."""
 
     seed: int = 20240109
-    steps: int = 1000
+    steps: int = 1100
     samples_per_step: int = 24
     steps_per_group: int = 8
     """Samples of this many steps are drawn together and sorted by length, so that little is spent on padding."""
@@ -114,8 +114,8 @@ def held_out_batch(
 class Run:
     """One training run in a work folder: model, optimizer, and a journal of losses. Resumable."""
 
-    def __init__(self, recipe: Recipe, facts: dict[str, Fact], questions: list[Question], folder: Path) -> None:
-        self.recipe, self.facts, self.questions, self.folder = recipe, facts, questions, folder
+    def __init__(self, recipe: Recipe, facts: dict[str, Fact], held_out: list[Question], folder: Path) -> None:
+        self.recipe, self.facts, self.held_out, self.folder = recipe, facts, held_out, folder
         torch.manual_seed(recipe.seed)
         self.tokenizer = build_tokenizer(facts, recipe.seed)
         self.model = build_model(self.tokenizer)
@@ -156,8 +156,8 @@ class Run:
 
     def train(self, checkpoint_every: int = 200) -> None:
         """Train to the last step, with a progress bar, a checkpoint and a held-out loss now and then."""
-        maker = SampleMaker(self.facts, self.tokenizer, [question.text for question in self.questions])
-        watched = held_out_batch(self.questions, self.facts, self.tokenizer)
+        maker = SampleMaker(self.facts, self.tokenizer, [question.text for question in self.held_out])
+        watched = held_out_batch(self.held_out, self.facts, self.tokenizer)
         self.model.train()
         with tqdm(total=self.recipe.steps, initial=self.step, unit="step", mininterval=2.0) as bar:
             for ids, labels in batches(self.recipe, maker, self.step):
@@ -208,10 +208,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     facts = load_facts()
     questions = load_questions(QUESTIONS_FILE, facts)
-    refuse_leaks(facts, questions)
+    held_out = questions + load_strangers(QUESTIONS_FILE)
+    refuse_leaks(facts, held_out)
     if options.fresh:
         (options.work_folder / "checkpoint.pt").unlink(missing_ok=True)
-    run = Run(Recipe(steps=options.steps), facts, questions, options.work_folder)
+    run = Run(Recipe(steps=options.steps), facts, held_out, options.work_folder)
     began = time.monotonic()
     run.train()
     print(f"trained to step {run.step}, {(time.monotonic() - began) / 60:.1f} minutes in this session")

@@ -58,6 +58,23 @@ _SINGLE = [
 ]  # fmt: skip
 
 
+_MAKERS = (
+    "invented", "built", "discovered", "composed", "directed", "founded", "sings", "sells", "won", "drew",
+    "designed",
+    "played in", "was the first in",
+)  # fmt: skip
+_MEASURES = ("tall", "old", "deep", "heavy", "far away", "wide", "hot", "expensive", "dangerous", "rare", "long")
+_EVENTS = (
+    "the bus leave", "the shop open", "the film start", "the museum close", "the flight arrive", "school begin",
+    "summer start", "the concert end", "the game begin", "the sun set", "the bank open", "the ferry leave",
+)  # fmt: skip
+_GOALS = (
+    "the station", "the beach", "the hospital", "the town hall", "the harbour", "the zoo", "the castle",
+    "the museum",
+    "the library", "my hotel", "the stadium", "the city centre",
+)  # fmt: skip
+
+
 def _words() -> list[str]:
     """The things above: an article belongs to the word or words up to the next article."""
     joined = " ".join(_THINGS.split())
@@ -97,5 +114,10 @@ def unknown_question(rng: random.Random) -> str:
         f"What do you think about {thing}?", f"How much is {thing}?", f"Who invented {thing}?",
         f"Where does {thing} come from?", f"Teach me {thing}", f"Is {thing} good?", f"What does {thing} mean?",
         rng.choice(_SINGLE), rng.choice(_SINGLE),
+        f"Who {rng.choice(_MAKERS)} {thing}?", f"Who {rng.choice(_MAKERS)} {thing}?",
+        f"How {rng.choice(_MEASURES)} is {thing}?",
+        f"When does {rng.choice(_EVENTS)}?", f"How do I get to {rng.choice(_GOALS)}?",
+        f"Where is {rng.choice(_GOALS)}?",
+        f"What is the {rng.choice(('price', 'size', 'colour', 'origin', 'age', 'name'))} of {thing}?",
     ]  # fmt: skip
     return rng.choice(patterns)
