@@ -173,6 +173,8 @@ class Balancer:
         await asyncio.sleep(self.config.linger_seconds)
         self.gate.closed = True
         await self._site.stop()
+        # Tells gRPC clients at once that their next call belongs elsewhere; what runs goes on.
+        self._spawn(self._grpc_server.stop(self.config.grace_seconds + 1.0), "gRPC drain")
         try:
             await asyncio.wait_for(self.gate.wait_empty(), self.config.grace_seconds)
             log.info("drained")

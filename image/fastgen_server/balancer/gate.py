@@ -9,6 +9,8 @@ import asyncio
 
 from fastgen_server.balancer.config import BalancerConfig
 
+OVERLOADED = "overloaded"
+"""The code of a refusal because something is full; every other one means that nobody is there."""
 RETRY_AFTER_FULL_SECONDS = 1
 RETRY_AFTER_NO_REPLICA_SECONDS = 5
 
@@ -45,7 +47,7 @@ class Gate:
             raise RefusedError(
                 f"the balancer is full: {self.in_flight} requests in flight (max_in_flight="
                 f"{self._config.max_in_flight}); try again shortly",
-                code="overloaded",
+                code=OVERLOADED,
                 retry_after_seconds=RETRY_AFTER_FULL_SECONDS,
             )
         self.in_flight += 1
@@ -65,7 +67,7 @@ class Gate:
             raise RefusedError(
                 f"the balancer keeps {self._buffered_bytes} bytes of request bodies already (max_buffered_bytes="
                 f"{self._config.max_buffered_bytes}); try again shortly",
-                code="overloaded",
+                code=OVERLOADED,
                 retry_after_seconds=RETRY_AFTER_FULL_SECONDS,
             )
         self._buffered_bytes += num_bytes

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from fastgen_server.balancer.config import BalancerConfig
-from fastgen_server.balancer.gate import RETRY_AFTER_NO_REPLICA_SECONDS, Gate, RefusedError
+from fastgen_server.balancer.gate import OVERLOADED, RETRY_AFTER_NO_REPLICA_SECONDS, Gate, RefusedError
 from fastgen_server.balancer.grpc_replay import Replay
 from fastgen_server.balancer.grpc_wire import EOF, HEALTH_CHECK, HEALTH_WATCH, NOT_SERVING, SERVING, retry_details
 from fastgen_server.balancer.metrics import BalancerMetrics
@@ -111,16 +111,16 @@ class GrpcProxy(_GenericRpcHandler):
             self._gate.enter()
         except RefusedError as refused:
             self._metrics.offered("grpc", NO_WORK)
-            await _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, refused)
+            await _refuse(context, refused)
         replay = Replay(context, self._gate, most_bytes=self._config.max_body_bytes)
         try:
             return await self._forward(method, context, replay)
         except RefusedError as refused:
-            await _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, refused)
+            await _refuse(context, refused)
         except NoReplicaError as nobody:
             wait = RETRY_AFTER_NO_REPLICA_SECONDS
             again = RefusedError(nobody.message, code="no_replica", retry_after_seconds=wait)
-            await _refuse(context, grpc.StatusCode.UNAVAILABLE, again)
+            await _refuse(context, again)
         finally:
             replay.close()
             self._gate.leave()
@@ -225,7 +225,9 @@ class GrpcProxy(_GenericRpcHandler):
             await self.forget(target)
 
 
-async def _refuse(context: Context, code: grpc.StatusCode, refused: RefusedError) -> NoReturn:
+async def _refuse(context: Context, refused: RefusedError) -> NoReturn:
+    full = refused.code == OVERLOADED
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED if full else grpc.StatusCode.UNAVAILABLE
     trailing: Metadata = (
         ("fastgen-error-code", refused.code),
         ("retry-after", str(refused.retry_after_seconds)),

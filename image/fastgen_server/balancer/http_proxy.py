@@ -73,6 +73,8 @@ class HttpProxy:
         try:
             response = await self._admit(request)
             code = str(response.status)
+            if self._gate.draining and not response.prepared:
+                response.force_close()  # So that the client's next request goes to a balancer that stays.
             return response
         finally:
             self._metrics.requests.labels("http", code).inc()

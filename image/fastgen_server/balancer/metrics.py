@@ -98,8 +98,9 @@ class BalancerMetrics:
         now = time.monotonic()
         for replica in pool.replicas:
             by_state[replica.state] += 1
-            self._in_flight.labels(replica.name).set(replica.in_flight)
-            self._outstanding.labels(replica.name).set(replica.load(now).outstanding_tokens)
+            # Added, not set: a replica that was restarted may share its name with the one that drains.
+            self._in_flight.labels(replica.name).inc(replica.in_flight)
+            self._outstanding.labels(replica.name).inc(replica.load(now).outstanding_tokens)
         for state, count in by_state.items():
             self._replicas.labels(state.value).set(count)
         return generate_latest(self.registry)

@@ -183,7 +183,7 @@ class Supervisor:
     def _publish_replicas(self) -> None:
         """Tell the balancer who is there: it follows this file."""
         ready = [
-            {"http": self.addresses[p.name].http, "grpc": self.addresses[p.name].grpc}
+            {"name": p.name, "http": self.addresses[p.name].http, "grpc": self.addresses[p.name].grpc}
             for p in self.plan.replicas
             if p.name in self.addresses
         ]

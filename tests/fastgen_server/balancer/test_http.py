@@ -178,6 +178,27 @@ async def test_its_own_paths_are_not_passed_through(pair: Pair) -> None:
     assert not pair[0].seen
 
 
+async def test_answers_without_a_body_stay_without(pair: Pair) -> None:
+    async with front_of(pair[0]) as front:
+        async with front.client.head(front.url + "/v1/models") as head:
+            assert (head.status, await head.read()) == (200, b"")
+        for status in (204, 304):
+            async with front.post(status=status) as response:
+                assert (response.status, await response.read()) == (status, b"")
+
+
+async def test_while_it_drains_connections_are_not_kept(pair: Pair) -> None:
+    async with front_of(pair[0]) as front:
+        front.balancer.gate.draining = True
+        async with front.post() as response:
+            assert response.status == 200
+            assert response.headers["Connection"] == "close"
+        front.balancer.gate.closed = True
+        async with front.post() as response:
+            assert response.status == 503
+            assert (await response.json())["error"]["code"] == "shutting_down"
+
+
 async def test_malformed_http_is_refused_and_the_balancer_lives(pair: Pair) -> None:
     async with front_of(pair[0]) as front:
         for nonsense in (
