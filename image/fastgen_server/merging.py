@@ -22,13 +22,13 @@ async def merge(streams: Sequence[AsyncGenerator[Item, None]]) -> AsyncGenerator
     try:
         running = len(tasks)
         while running:
-            item = await queue.get()
-            if item is None:
+            arrived = await queue.get()
+            if arrived is None:
                 running -= 1
-            elif isinstance(item, BaseException):
-                raise item
+            elif isinstance(arrived, BaseException):
+                raise arrived
             else:
-                yield item
+                yield arrived
     finally:
         for task in tasks:
             task.cancel()

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc
@@ -45,13 +46,13 @@ class GenerationServicer(generation_pb2_grpc.GenerationServicer):
         tokenizer = self._service.backend.tokenizer
         try:
             answer = await self._prepare(request, "GenerateStream")
-            head = {"id": answer.call.request_id, "model": self._service.model_name}
+            head = partial(pb.GenerateChunk, id=answer.call.request_id, model=self._service.model_name)
             async with aclosing(answer.deltas()) as stream:
                 async for delta in stream:
-                    yield pb.GenerateChunk(**head, choices=[choice_of(delta, tokenizer)])
+                    yield head(choices=[choice_of(delta, tokenizer)])
         except RequestError as error:
             await _abort(context, error)
-        yield pb.GenerateChunk(**head, usage=usage_of(answer.usage()))
+        yield head(usage=usage_of(answer.usage()))
 
     async def _prepare(self, request: pb.GenerateRequest, endpoint: str) -> Answer:
         arrival_seconds, request_id = time.monotonic(), f"gen-{uuid.uuid4().hex}"

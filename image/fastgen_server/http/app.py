@@ -94,7 +94,7 @@ class OpenAIRoutes:
         except InvalidRequestError as error:
             raise in_http_words(error, chat=style_of is ChatStyle) from None
 
-    async def _whole(self, answer: Answer, style: Style) -> web.Response:
+    async def _whole(self, answer: Answer, style: Style) -> web.StreamResponse:
         async with aclosing(answer.deltas()) as stream:
             deltas = [delta async for delta in stream]
         response = _json(style.whole(deltas, answer.usage()))
