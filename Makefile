@@ -81,6 +81,7 @@ generated: setup
 	$(PY) tools/generate_proto.py --check
 	$(PY) tools/generate_options_docs.py --check
 	$(PY) tools/generate_metrics_docs.py --check
+	$(PY) tools/generate_manifest_docs.py --check
 docs: setup ## Check that links, commands and targets named in the docs exist
 	$(PY) tools/check_docs.py
 lock-check: setup
@@ -99,6 +100,7 @@ proto: setup ## Generate the Python code of proto/
 generate: proto ## Generate everything that is generated and checked in
 	$(PY) tools/generate_options_docs.py
 	$(PY) tools/generate_metrics_docs.py
+	$(PY) tools/generate_manifest_docs.py
 lock: | $(UV) ## Bring the lock files up to date with pyproject.toml (ARGS=--upgrade for the newest versions)
 	$(PYTHON) tools/lock.py --uv $(UV) $(ARGS)
 guide-model: setup ## Train the demonstration model again (about 25 minutes on one core)
