@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
+import httpx
 from aiohttp import web
 
 from fastgen.config import EngineInfo
@@ -174,3 +175,12 @@ async def _main(address_file: str, grace_seconds: float) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
     asyncio.run(_main(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 30.0))
+
+
+async def metric(http: httpx.AsyncClient, name: str, **labels: str) -> float:
+    """The value of one sample at /metrics."""
+    wanted = {"model_name": "scripted", **labels}
+    for line in (await http.get("/metrics")).text.splitlines():
+        if line.startswith(f"{name}{{") and all(f'{key}="{value}"' in line for key, value in wanted.items()):
+            return float(line.rsplit(" ", 1)[1])
+    raise AssertionError(f"no sample {name} with {wanted}")
