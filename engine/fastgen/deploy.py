@@ -24,7 +24,7 @@ from fastgen.contract.engine_spec import EngineSpec
 from fastgen.contract.labels import API_VERSION, KIND, MAX_NAME_LENGTH
 from fastgen.contract.loading import parse_manifest
 from fastgen.errors import FastGenError, UnknownOptionError, UsageError
-from fastgen.local_state import check_name, is_locked, read_record, state_root
+from fastgen.local_state import check_name, forget, is_locked, read_record, state_root
 
 LOG_LINES = 12
 
@@ -77,6 +77,7 @@ def serve(
         _wait_until_ready(pid, folder, timeout_seconds)
     except BaseException:
         _end(pid)
+        forget(folder)
         raise
     return client(name, state_dir=root)
 

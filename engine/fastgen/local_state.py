@@ -24,13 +24,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from fastgen.contract.labels import MAX_NAME_LENGTH
 from fastgen.errors import FastGenError, UsageError
 
 DeploymentState = Literal["starting", "ready", "degraded", "stopping", "stale"]
 STATE_VARIABLE = "FASTGEN_STATE"
+PROBE_SECONDS = 0.3
+"""Someone who only asks whether a lock is held holds it for an instant; whoever wants it waits this long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +55,12 @@ class DeploymentRecord:
     detached: bool = False
     """Started by `fastgen.serve` rather than by `fastgen up` in a terminal."""
 
-    def write(self, folder: Path) -> None:
-        """Replace the record in `folder` atomically: readers see the old one or the new one."""
-        write_atomically(folder / "deployment.json", json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+def record_path(folder: Path) -> Path:
+    return folder / "deployment.json"
 
 
 def state_root(folder: str | Path | None = None) -> Path:
@@ -85,14 +90,15 @@ class StateLock:
         """Raises UsageError where another live process holds it."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = (folder / "lock").open("a")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise UsageError(
-                f"'{folder.name}' is running already (state in {folder}); `fastgen down {folder.name}` ends it, "
-                "or choose another name"
-            ) from None
+        deadline = time.monotonic() + PROBE_SECONDS
+        while not _try_lock(self._file):
+            if time.monotonic() > deadline:
+                self._file.close()
+                raise UsageError(
+                    f"'{folder.name}' is running already (state in {folder}); `fastgen down {folder.name}` ends it, "
+                    "or choose another name"
+                )
+            time.sleep(0.02)
 
     def release(self) -> None:
         self._file.close()
@@ -102,24 +108,29 @@ def is_locked(folder: Path) -> bool:
     """Whether a live supervisor holds the folder."""
     try:
         with (folder / "lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return False
-    except BlockingIOError:
-        return True
+            return not _try_lock(file)
     except FileNotFoundError:
         return False
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def read_record(folder: Path) -> DeploymentRecord | None:
     """The record in `folder`, with state "stale" where its supervisor is gone; None where there is none."""
     try:
-        values = json.loads((folder / "deployment.json").read_text())
+        values = json.loads(record_path(folder).read_text())
         known = {field.name for field in dataclasses.fields(DeploymentRecord)}
         record = DeploymentRecord(**{key: value for key, value in values.items() if key in known})
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, AttributeError):
-        raise FastGenError(f"{folder / 'deployment.json'} is damaged; remove {folder} if nothing runs there") from None
+        raise FastGenError(f"{record_path(folder)} is damaged; remove {folder} if nothing runs there") from None
     return record if is_alive(record, folder) else dataclasses.replace(record, state="stale")
 
 
@@ -137,7 +148,7 @@ def records(root: Path) -> Iterator[tuple[Path, DeploymentRecord]]:
 
 def forget(folder: Path) -> None:
     """Take a deployment that has ended off the books. Its logs stay, to be read."""
-    for path in (folder / "deployment.json", folder / "replicas.json", *folder.glob("*.address.json")):
+    for path in (record_path(folder), folder / "replicas.json", *folder.glob("*.address.json")):
         path.unlink(missing_ok=True)
 
 

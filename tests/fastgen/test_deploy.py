@@ -11,7 +11,7 @@ import fastgen
 from fastgen.contract.manifest import FastGenDeployment
 from fastgen.deploy import default_name, manifest_of
 from fastgen.errors import FastGenError, UnknownOptionError, UsageError
-from fastgen.local_state import StateLock, read_record
+from fastgen.local_state import StateLock, is_locked, read_record
 
 
 def manifest(model: str | Path = "org/model", **engine: Any) -> FastGenDeployment:
@@ -71,6 +71,14 @@ def test_what_cannot_be_planned_is_told_and_leaves_nothing(tmp_path: Path) -> No
     with pytest.raises(FastGenError, match=r"(?s)'no-model' could not be started.*holds no config\.json"):
         fastgen.serve(tmp_path / "no-model", state_dir=tmp_path / "state", device="cpu", timeout_seconds=120)
     assert read_record(tmp_path / "state" / "no-model") is None
+
+
+def test_one_that_takes_too_long_is_ended_again(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(FastGenError, match=r"'late' was not ready after 0\.1 s and is ended again"):
+        fastgen.serve(tmp_path, name="late", state_dir=tmp_path, device="cpu", timeout_seconds=0.1)
+    assert not is_locked(tmp_path / "late")
+    assert read_record(tmp_path / "late") is None
 
 
 @pytest.mark.slow

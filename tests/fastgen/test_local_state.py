@@ -22,9 +22,11 @@ from fastgen.local_state import (
     is_locked,
     process_start_ticks,
     read_record,
+    record_path,
     records,
     state_root,
     terminate,
+    write_atomically,
 )
 
 
@@ -40,6 +42,10 @@ def record_of(pid: int, name: str = "llama") -> DeploymentRecord:
         http="127.0.0.1:1",
         grpc="127.0.0.1:2",
     )
+
+
+def write(record: DeploymentRecord, folder: Path) -> None:
+    write_atomically(record_path(folder), record.to_json())
 
 
 HOLDER = """
@@ -58,7 +64,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "llama")], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
-    record_of(process.pid).write(tmp_path / "llama")
+    write(record_of(process.pid), tmp_path / "llama")
     yield process
     process.kill()
     process.wait()
@@ -87,7 +93,7 @@ def test_a_dead_supervisor_is_not(tmp_path: Path, holder: subprocess.Popen[bytes
 
 def test_a_pid_that_someone_else_has_now_is_never_signalled(tmp_path: Path, holder: subprocess.Popen[bytes]) -> None:
     stranger = dataclasses.replace(record_of(holder.pid), started_ticks=1)
-    stranger.write(tmp_path / "llama")
+    write(stranger, tmp_path / "llama")
     assert terminate(tmp_path / "llama") is False
     assert holder.poll() is None
 
@@ -104,7 +110,7 @@ def test_one_that_takes_too_long_is_an_error_that_says_what_to_do(tmp_path: Path
     try:
         assert process.stdout is not None
         process.stdout.readline()
-        record_of(process.pid).write(tmp_path / "llama")
+        write(record_of(process.pid), tmp_path / "llama")
         with pytest.raises(FastGenError, match=f"kill -9 {process.pid}"):
             terminate(tmp_path / "llama", timeout_seconds=0.2)
     finally:
@@ -120,14 +126,14 @@ def test_a_damaged_record_says_so(tmp_path: Path) -> None:
 
 
 def test_forgetting_keeps_the_logs(tmp_path: Path) -> None:
-    record_of(os.getpid()).write(tmp_path)
+    write(record_of(os.getpid()), tmp_path)
     (tmp_path / "replica-0.log").write_text("why it died")
     forget(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["replica-0.log"]
 
 
 def test_a_record_of_a_later_version_is_understood(tmp_path: Path) -> None:
-    record_of(os.getpid()).write(tmp_path)
+    write(record_of(os.getpid()), tmp_path)
     text = (tmp_path / "deployment.json").read_text().replace("{", '{"more": 1,', 1)
     (tmp_path / "deployment.json").write_text(text)
     found = read_record(tmp_path)

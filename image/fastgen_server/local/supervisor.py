@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import assert_never
 
 import yaml
@@ -19,6 +20,7 @@ from fastgen.local_state import (
     StateLock,
     forget,
     process_start_ticks,
+    record_path,
     write_atomically,
 )
 from fastgen_server.local import decisions
@@ -54,6 +56,9 @@ class Supervisor:
         self._stopping = False
         self._at_once = False
         self._wake = asyncio.Event()
+        self._disk_failed = False
+        self._published: list[dict[str, str]] | None = None
+        self._recorded: DeploymentRecord | None = None
         self._record = DeploymentRecord(
             name=plan.deployment.name,
             model=plan.deployment.spec.model.source,
@@ -162,9 +167,7 @@ class Supervisor:
     def _act(self, action: Start | Terminate | Kill | GiveUp, now: float) -> None:
         match action:
             case Start(name):
-                child = Child(self._plan_of(name), self.plan.folder / f"{name}.log")
-                self._children[name] = child
-                self.slots[name] = decisions.started(self.slots[name], child.pid)
+                self._start(name, now)
             case Terminate(name):
                 self._children[name].terminate()
                 self.slots[name] = decisions.told_to_stop(self.slots[name], now)
@@ -177,20 +180,30 @@ class Supervisor:
             case _:
                 assert_never(action)
 
+    def _start(self, name: str, now: float) -> None:
+        try:
+            child = Child(self._plan_of(name), self.plan.folder / f"{name}.log")
+        except OSError as error:  # no memory for another process, no space for its log
+            self.slots[name] = decisions.exited(self.slots[name], now, 1, stopping=False)
+            self._notify(f"{name} cannot be started: {error}; trying again")
+            return
+        self._children[name] = child
+        self.slots[name] = decisions.started(self.slots[name], child.pid)
+
     def _plan_of(self, name: str) -> ProcessPlan:
         return next(process for process in self.plan.processes if process.name == name)
 
     def _publish_replicas(self) -> None:
         """Tell the balancer who is there: it follows this file."""
         ready = [
-            {"name": p.name, "http": self.addresses[p.name].http, "grpc": self.addresses[p.name].grpc}
+            {"http": self.addresses[p.name].http, "grpc": self.addresses[p.name].grpc}
             for p in self.plan.replicas
             if p.name in self.addresses
         ]
-        text = json.dumps(ready, indent=1) + "\n"
-        path = self.plan.replicas_file
-        if not path.exists() or path.read_text() != text:
-            write_atomically(path, text)
+        if ready != self._published:
+            self._published = (
+                ready if self._write(self.plan.replicas_file, json.dumps(ready, indent=1) + "\n") else None
+            )
 
     def _write_record(self) -> None:
         balancer = self.addresses.get("balancer")
@@ -201,15 +214,27 @@ class Supervisor:
             http=balancer.http if balancer else self._record.http,
             grpc=balancer.grpc if balancer else self._record.grpc,
         )
-        if record != self._record or not (self.plan.folder / "deployment.json").exists():
-            record.write(self.plan.folder)
-            if record.state != self._record.state:
-                self._notify(f"{record.name} is {record.state}")
+        if record.state != self._record.state:
+            self._notify(f"{record.name} is {record.state}")
         self._record = record
+        if record != self._recorded:
+            self._recorded = record if self._write(record_path(self.plan.folder), record.to_json()) else None
+
+    def _write(self, path: Path, text: str) -> bool:
+        """Whether it worked. A full disk must not end what serves; the next tick tries again."""
+        try:
+            write_atomically(path, text)
+        except OSError as error:
+            if not self._disk_failed:
+                self._notify(f"{path} cannot be written ({error.strerror}); serving goes on, trying again")
+            self._disk_failed = True
+            return False
+        self._disk_failed = False
+        return True
 
     def _write_manifest(self) -> None:
         text = yaml.safe_dump(self.plan.deployment.to_manifest(), sort_keys=False)
-        write_atomically(self.plan.folder / "manifest.yaml", text)
+        self._write(self.plan.folder / "manifest.yaml", text)
 
 
 def _port(address: str) -> int:

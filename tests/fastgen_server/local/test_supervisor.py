@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from waiting import eventually, eventually_async
 from fastgen.contract.command_line import Listen
 from fastgen.errors import FastGenError, UsageError
 from fastgen.local_state import process_start_ticks, read_record
+from fastgen_server.local import supervisor as supervisor_module
 from fastgen_server.local.observer import Observer
 from fastgen_server.local.planning import LocalPlan, Machine, plan_local
 from fastgen_server.local.supervisor import Supervisor
@@ -150,6 +152,23 @@ async def test_the_observer_reads_replicas_and_reports_who_answers(tmp_path: Pat
         await observer.look(session)
         assert [row.running for row in observer.snapshot().replicas] == [3, 3]
         assert supervisor.slots["replica-0"].heard_at > before
+
+
+async def test_a_full_disk_does_not_end_what_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    plan, said = plan_of(tmp_path), list[str]()
+    async with running(plan, said) as supervisor:
+        with monkeypatch.context() as patched:
+            patched.setattr(supervisor_module, "write_atomically", full)
+            victim = supervisor.slots["replica-0"].pid
+            assert victim is not None
+            os.kill(victim, signal.SIGKILL)
+            await eventually_async(lambda: supervisor.state == "degraded")
+            await eventually_async(lambda: supervisor.state == "ready")
+            assert sum("No space left on device" in line for line in said) == 1
+        await eventually_async(lambda: supervisor.addresses["replica-0"].http in published(plan))
 
 
 SUPERVISE = """
