@@ -41,7 +41,7 @@ def test_every_candidate_multiplies_alike(name: str, dtype: torch.dtype) -> None
     weight, bias = weights(96, 64, dtype)
     for given_bias in (bias, None):
         layer = Linear(weight, given_bias, LinearChoice((), (name,)))
-        for tokens in (1, 2, 5, 16, 17, 100):
+        for tokens in (0, 1, 2, 5, 16, 17, 100):
             x = torch.randn(tokens, 64).to(dtype)
             expected = F.linear(x.double(), weight.double(), None if given_bias is None else given_bias.double())
             torch.testing.assert_close(layer(x).double(), expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
