@@ -218,7 +218,9 @@ def pipeline(model: str | os.PathLike[str], **config: Any) -> Pipeline:
     dtype=, token_budget=, block_tokens=, kv_bytes=, composition=; unknown ones raise UnknownOptionError
     and name the nearest.
     """
-    return Pipeline(from_mapping(EngineConfig, {"model": os.fspath(model), **config}, where="fastgen.pipeline"))
+    # Nobody else waits in this process: however long a list of prompts is, none of them is sent away.
+    values = {"max_queued_requests": sys.maxsize, **config, "model": os.fspath(model)}
+    return Pipeline(from_mapping(EngineConfig, values, where="fastgen.pipeline"))
 
 
 def _wants_bar(progress: bool | None, num_answers: int) -> bool:
