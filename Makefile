@@ -81,6 +81,7 @@ generated: setup
 	$(PY) tools/generate_proto.py --check
 	$(PY) tools/generate_options_docs.py --check
 	$(PY) tools/generate_metrics_docs.py --check
+	$(PY) tools/generate_crd.py --check
 	$(PY) tools/generate_manifest_docs.py --check
 docs: setup ## Check that links, commands and targets named in the docs exist
 	$(PY) tools/check_docs.py
@@ -94,10 +95,12 @@ fmt: setup ## Format the code and mend what can be mended
 
 # -- making what is checked in ------------------------------------------------------------------------------------
 
-.PHONY: proto generate lock guide-model
+.PHONY: proto crds generate lock guide-model
 proto: setup ## Generate the Python code of proto/
 	$(PY) tools/generate_proto.py
-generate: proto ## Generate everything that is generated and checked in
+crds: setup ## Generate the CustomResourceDefinition from the contract
+	$(PY) tools/generate_crd.py
+generate: proto crds ## Generate everything that is generated and checked in
 	$(PY) tools/generate_options_docs.py
 	$(PY) tools/generate_metrics_docs.py
 	$(PY) tools/generate_manifest_docs.py

@@ -1,7 +1,7 @@
 """What every part of the manifest shares: camelCase names, no unknown fields, rules across fields.
 
-A rule is written twice on one line of thought: `holds` for Python, `cel` for the schema of the CRD, so that
-`kubectl apply` and `fastgen up` refuse the same manifests with the same words.
+A rule is written twice on one line of thought: `holds` for Python, `cel` for the schema of the CRD
+(tools/generate_crd.py), so that `kubectl apply` and `fastgen up` refuse the same manifests with the same words.
 """
 
 from __future__ import annotations
@@ -29,6 +29,29 @@ class Rule(NamedTuple):
     holds: Callable[[Any], bool]
 
 
+class ValueRule(NamedTuple):
+    """Something that must hold of one value, where its type cannot say it."""
+
+    message: str
+    """What is allowed."""
+    cel: str
+    """The same in CEL; `self` is the value."""
+
+
+def validations(*rules: ValueRule) -> dict[str, Any]:
+    """Rules as `x-kubernetes-validations`, in the words that `fastgen up` uses."""
+    return {"x-kubernetes-validations": [{"rule": rule.cel, "message": f"allowed: {rule.message}"} for rule in rules]}
+
+
+def _add_rules(schema: dict[str, Any], kind: type[Any]) -> None:
+    """Put an object's RULES into its JSON schema."""
+    found = [
+        {"rule": rule.cel, "message": f"allowed: {rule.message}", "fieldPath": f".{rule.field}"} for rule in kind.RULES
+    ]
+    if found:
+        schema["x-kubernetes-validations"] = found
+
+
 class ManifestObject(BaseModel):
     """An object in the manifest. Strict: the API server does not turn "4" into 4, so neither do we."""
 
@@ -39,6 +62,7 @@ class ManifestObject(BaseModel):
         strict=True,
         frozen=True,
         use_attribute_docstrings=True,
+        json_schema_extra=_add_rules,
     )
 
     RULES: ClassVar[tuple[Rule, ...]] = ()

@@ -29,9 +29,17 @@ class Listen(NamedTuple):
 REPLICA_IN_POD = Listen("0.0.0.0", ports.REPLICA_HTTP, ports.REPLICA_GRPC)  # noqa: S104 - a pod's own address
 BALANCER_IN_POD = Listen("0.0.0.0", ports.BALANCER_HTTP, ports.BALANCER_GRPC)  # noqa: S104 - a pod's own address
 
+WAKE_HOLD_SECONDS = 600
+"""How long a balancer holds the request that wakes a sleeping model: a replica has to be scheduled, fetch weights
+and load them. It is what the `openai` client waits for."""
+
 
 def serve_arguments(
-    deployment: FastGenDeployment, *, model: str | None = None, listen: Listen = REPLICA_IN_POD
+    deployment: FastGenDeployment,
+    *,
+    model: str | None = None,
+    listen: Listen = REPLICA_IN_POD,
+    grace_seconds: int | None = None,
 ) -> list[str]:
     """The arguments after `fastgen` that start one replica.
 
@@ -39,6 +47,7 @@ def serve_arguments(
         model: where the weights are on the replica's machine, once something fetched or mounted them.
             Without it the engine fetches them itself, which it can for hf:// and file:///.
         listen: addresses.
+        grace_seconds: how long running requests may take to finish after SIGTERM; without it, the server's default.
 
     Raises UsageError where `model` is needed and missing.
     """
@@ -50,7 +59,7 @@ def serve_arguments(
     arguments += ["--promise-tokens-per-second", str(spec.sla.generation_tokens_per_second)]
     arguments += ["--sla-prompt-tokens-per-second", str(spec.sla.prompt_tokens_per_second)]
     arguments += ["--sla-generation-tokens-per-second", str(spec.sla.generation_tokens_per_second)]
-    return [*arguments, *listen.arguments()]
+    return [*arguments, *_grace(grace_seconds), *listen.arguments()]
 
 
 def own_model_argument(deployment: FastGenDeployment) -> str:
@@ -94,6 +103,7 @@ def balance_arguments(
     pods_selector: str | None = None,
     namespace: str | None = None,
     listen: Listen = BALANCER_IN_POD,
+    grace_seconds: int | None = None,
 ) -> list[str]:
     """The arguments after `fastgen` that start the balancer, which finds replicas in a file or by their pods."""
     arguments: list[str] = ["balance", "--policy", deployment.spec.balancer.policy]
@@ -101,7 +111,13 @@ def balance_arguments(
     arguments += _given(choices.items())
     if pods_selector is not None:
         arguments += ["--balancers", str(deployment.spec.balancer.replicas)]
-    return [*arguments, *listen.arguments()]
+        if (autoscaling := deployment.spec.autoscaling) is not None and autoscaling.min_replicas == 0:
+            arguments += ["--hold-seconds", str(WAKE_HOLD_SECONDS)]
+    return [*arguments, *_grace(grace_seconds), *listen.arguments()]
+
+
+def _grace(seconds: int | None) -> list[str]:
+    return [] if seconds is None else ["--grace-seconds", str(seconds)]
 
 
 def _given(pairs: Iterable[tuple[str, str | None]]) -> list[str]:

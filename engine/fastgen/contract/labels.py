@@ -26,6 +26,17 @@ DEPLOYMENT: Final = f"{GROUP}/deployment"
 SPEC_HASH: Final = f"{GROUP}/spec-hash"
 """Annotation: hash of what the object was made from."""
 
+SCRAPE: Final = "prometheus.io/scrape"
+SCRAPE_PORT: Final = "prometheus.io/port"
+SCRAPE_PATH: Final = "prometheus.io/path"
+"""Annotations of pods that publish metrics."""
+
+SERIES_DEPLOYMENT: Final = "fastgen_dev_deployment"
+SERIES_NAMESPACE: Final = "namespace"
+SERIES_POD: Final = "pod"
+"""Labels that Prometheus must put on every series it scrapes from our pods: the pod's label DEPLOYMENT (this is how
+Prometheus spells it), its namespace and its name. The autoscaler finds its series by the first two."""
+
 COMPONENT_REPLICA: Final = "replica"
 COMPONENT_BALANCER: Final = "balancer"
 
@@ -58,3 +69,8 @@ def replica_name(deployment: str) -> str:
 def balancer_name(deployment: str) -> str:
     """Name of the balancer's Deployment and ServiceAccount. Its Service is named as the deployment itself."""
     return f"{deployment}-balancer"
+
+
+def model_cache_name(deployment: str) -> str:
+    """Name of the claim on the volume that keeps downloaded weights."""
+    return f"{deployment}-model-cache"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from fastgen.contract.base import ManifestObject, Rule
+from fastgen.contract.base import ManifestObject, Rule, ValueRule, validations
 from fastgen.contract.quantities import ByteQuantity, wrong
 
 Scheme = Literal["hf", "pvc", "s3", "oci", "file"]
@@ -21,7 +21,10 @@ _SOURCE_SHAPES: dict[str, tuple[str, str]] = {
     "oci": (r"[\w.-]+(:\d+)?/[\w./-]+(:[\w.-]+)?(@sha256:[0-9a-f]{64})?", "oci://REGISTRY/NAME:TAG"),
     "file": (r".*[^/.].*", "file:///FOLDER/ON/THE/NODE"),
 }
-SOURCE_PATTERN = "^(hf|pvc|s3|oci|file)://.+$"
+_NO_PARENTS = ("pvc", "s3")
+"""Where a path may not lead out of what was named."""
+_ANY_FORM = "one of the forms " + ", ".join(form for _, form in _SOURCE_SHAPES.values())
+MAX_SOURCE_LENGTH = 1024
 
 
 class Source(NamedTuple):
@@ -40,13 +43,12 @@ class Source(NamedTuple):
 def parse_source(text: str) -> Source:
     """Take `scheme://rest` apart. Raises ValueError that says which forms there are."""
     scheme, separator, rest = text.partition("://")
-    forms = ", ".join(form for _, form in _SOURCE_SHAPES.values())
     if not separator or scheme not in _SOURCE_SHAPES:
-        raise ValueError(f"one of the forms {forms}")
+        raise ValueError(_ANY_FORM)
     shape, form = _SOURCE_SHAPES[scheme]
-    if not re.fullmatch(shape, rest):
+    if not re.fullmatch(shape, rest, re.ASCII):
         raise ValueError(f"the form {form}")
-    if scheme in ("pvc", "s3") and ".." in rest.split("/"):
+    if scheme in _NO_PARENTS and ".." in rest.split("/"):
         raise ValueError(f"the form {form}, without '..'")
     return Source(scheme, rest if scheme != "file" else posixpath.normpath(rest))  # type: ignore[arg-type]
 
@@ -57,6 +59,25 @@ def _check_source(text: str) -> str:
     except ValueError as error:
         raise wrong(str(error)) from None
     return text
+
+
+def source_rules() -> tuple[ValueRule, ...]:
+    """What `parse_source` demands, from the same table, in CEL."""
+    schemes = "|".join(_SOURCE_SHAPES)
+    return (
+        ValueRule(_ANY_FORM, f"self.matches(r'^({schemes})://')"),
+        *(
+            ValueRule(f"the form {form}", f"!self.startsWith('{scheme}://') || self.matches(r'^{scheme}://{shape}$')")
+            for scheme, (shape, form) in _SOURCE_SHAPES.items()
+        ),
+        *(
+            ValueRule(
+                f"the form {_SOURCE_SHAPES[scheme][1]}, without '..'",
+                rf"!self.startsWith('{scheme}://') || !self.matches(r'/\.\.(/|$)')",
+            )
+            for scheme in _NO_PARENTS
+        ),
+    )
 
 
 class SecretKeyRef(ManifestObject):
@@ -78,11 +99,19 @@ class ModelCache(ManifestObject):
     storage_class_name: str | None = Field(default=None, min_length=1, max_length=253)
     """Storage class of the volume. Without it, the cluster's default."""
 
+    access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = "ReadWriteMany"
+    """ReadWriteMany lets replicas on different nodes share the volume; ReadWriteOnce is for storage that cannot, and
+    keeps every replica on the node that has it."""
+
 
 class ModelSpec(ManifestObject):
     """The model to serve."""
 
-    source: Annotated[str, AfterValidator(_check_source), Field(max_length=1024, pattern=SOURCE_PATTERN)]
+    source: Annotated[
+        str,
+        AfterValidator(_check_source),
+        Field(max_length=MAX_SOURCE_LENGTH, json_schema_extra=validations(*source_rules())),
+    ]
     """Where the weights are: hf://ORGANISATION/MODEL (Hugging Face hub), pvc://CLAIM/FOLDER, s3://BUCKET/PREFIX,
     oci://REGISTRY/NAME:TAG, or file:///FOLDER on the node. On one machine, `fastgen up` also takes a path
     relative to the manifest: file://./models/guide."""

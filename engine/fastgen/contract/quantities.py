@@ -6,8 +6,10 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, StringConstraints, WithJsonSchema
+from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
+
+from fastgen.contract.base import ValueRule, validations
 
 WRONG_VALUE = "wrong_value"
 """The type of validation errors whose message already says what is allowed."""
@@ -50,68 +52,69 @@ def _check_quantity(value: Any) -> Any:
     return value
 
 
+BYTES_PATTERN = r"^[1-9]\d*(\.\d+)?([kMGTPE]|[KMGTPE]i)?$"
+"""As many bytes as a person writes: nothing below one byte, a fraction only of a larger unit's."""
+BYTES = ValueRule(
+    'a whole number of bytes, at least 1, such as "4Gi"',
+    f"type(self) == int ? self >= 1 : self.matches(r'{BYTES_PATTERN}')",
+)
+TOKEN_BUDGET = ValueRule(
+    '"auto" or an integer of at least 1',
+    "type(self) == int ? self >= 1 : self == 'auto'",
+)
+FRACTION_PATTERN = r"^(0(\.\d{1,6})?|1(\.0{1,6})?)$"
+FRACTION = ValueRule('a decimal from 0 to 1 such as "0.99"', f"self.matches(r'{FRACTION_PATTERN}')")
+
+
 def _check_bytes(value: Any) -> Any:
     value = _check_quantity(value)
-    number = parse_quantity(value)
-    if number < 1 or number != int(number):
-        raise wrong('a whole number of bytes, at least 1, such as "4Gi"')
+    if value < 1 if isinstance(value, int) else not re.match(BYTES_PATTERN, value, re.ASCII):
+        raise wrong(BYTES.message)
     return value
 
 
 def _check_token_budget(value: Any) -> Any:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
-    raise wrong('"auto" or an integer of at least 1')
+    raise wrong(TOKEN_BUDGET.message)
 
 
 def _check_fraction(value: Any) -> Any:
     if not isinstance(value, str):
         raise wrong('a decimal from 0 to 1 written as text, such as "0.99", with the quotes')
-    if not re.match(FRACTION_PATTERN, value):
-        raise wrong('a decimal from 0 to 1 such as "0.99"')
+    if not re.match(FRACTION_PATTERN, value, re.ASCII):
+        raise wrong(FRACTION.message)
     return value
 
 
-FRACTION_PATTERN = r"^(0(\.\d{1,6})?|1(\.0{1,6})?)$"
+_INT_OR_STRING: dict[str, Any] = {
+    "anyOf": [{"type": "integer"}, {"type": "string"}],
+    "x-kubernetes-int-or-string": True,
+}
 
 Quantity = Annotated[
     str | int,
     BeforeValidator(_check_quantity),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "pattern": QUANTITY_PATTERN,
-            "x-kubernetes-int-or-string": True,
-        }
-    ),
+    # No CEL here: in a map of any size the API server would count it as too costly.
+    WithJsonSchema({**_INT_OR_STRING, "pattern": QUANTITY_PATTERN, "minimum": 0}),
 ]
 """An amount as Kubernetes writes it; see `parse_quantity`."""
 
 ByteQuantity = Annotated[
-    str | int,
-    BeforeValidator(_check_bytes),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "pattern": QUANTITY_PATTERN,
-            "x-kubernetes-int-or-string": True,
-        }
-    ),
+    str | int, BeforeValidator(_check_bytes), WithJsonSchema({**_INT_OR_STRING, **validations(BYTES)})
 ]
 """A quantity that is a whole number of bytes."""
 
 TokenBudgetValue = Annotated[
     int | Literal["auto"],
     BeforeValidator(_check_token_budget),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "enum": ["auto"]}],
-            "x-kubernetes-int-or-string": True,
-        }
-    ),
+    WithJsonSchema({**_INT_OR_STRING, **validations(TOKEN_BUDGET)}),
 ]
+"""A number of tokens, or measured."""
 
 Fraction = Annotated[
-    str, BeforeValidator(_check_fraction), StringConstraints(pattern=FRACTION_PATTERN),
-]  # fmt: skip
+    str,
+    BeforeValidator(_check_fraction),
+    WithJsonSchema({"type": "string", "maxLength": 8, **validations(FRACTION)}),
+]
 """A share from 0 to 1, as text: Kubernetes APIs carry no floating point."""
