@@ -21,7 +21,7 @@ BACKOFF_MOST_SECONDS = 30.0
 HEALTHY_SECONDS = 10.0
 """A process that was ready this long has recovered: its next failure waits the first back-off again."""
 SILENT_SECONDS = 60.0
-"""A ready process that answered nothing for this long hangs, and is started anew."""
+"""A process that used to answer and has not for this long hangs, and is started anew."""
 DRAIN_SECONDS = 40.0
 """Longer than the grace of server and balancer (30 s), which end by themselves."""
 MOST_FALSE_STARTS = 3
@@ -40,6 +40,7 @@ class Slot:
     """While waiting: not before this."""
     ready_at: float = 0.0
     heard_at: float = 0.0
+    """When it last answered; 0 where nobody asks, and then silence means nothing."""
     stopping_since: float = 0.0
     failures: int = 0
     """Exits in a row without a healthy spell between them."""
@@ -89,7 +90,7 @@ def decide(slots: Mapping[str, Slot], now: float, *, stopping: bool, at_once: bo
     for slot in slots.values():
         if slot.phase == "waiting" and now >= slot.start_at:
             actions.append(Start(slot.name))
-        elif slot.phase == "ready" and now - max(slot.heard_at, slot.ready_at) > SILENT_SECONDS:
+        elif slot.phase == "ready" and slot.heard_at > 0.0 and now - slot.heard_at > SILENT_SECONDS:
             actions.append(Kill(slot.name, f"it has not answered for {SILENT_SECONDS:g} s"))
     return actions
 
@@ -131,7 +132,7 @@ def started(slot: Slot, pid: int) -> Slot:
 
 
 def became_ready(slot: Slot, now: float) -> Slot:
-    return dataclasses.replace(slot, phase="ready", ready_at=now, heard_at=now, was_ever_ready=True)
+    return dataclasses.replace(slot, phase="ready", ready_at=now, heard_at=0.0, was_ever_ready=True)
 
 
 def was_heard(slot: Slot, now: float) -> Slot:

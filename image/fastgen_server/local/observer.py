@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from fastgen_server.local.numbers import (
     total,
 )
 from fastgen_server.local.processes import Addresses
+
+log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 1.0
 TIMEOUT_SECONDS = 5.0
@@ -108,7 +111,10 @@ class Observer:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:
-                await self.look(session)
+                try:
+                    await self.look(session)
+                except Exception:  # a bug in what only watches must not end what serves
+                    log.exception("the numbers could not be read")
                 await asyncio.sleep(INTERVAL_SECONDS)
 
     async def look(self, session: aiohttp.ClientSession) -> None:
@@ -123,12 +129,13 @@ class Observer:
         pid = self._supervisor.slots[name].pid
         try:
             async with session.get(f"http://{address}/metrics") as answer:
-                samples = parse_samples(await answer.text())
+                text = await answer.text()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return
         if pid is None or self._supervisor.slots[name].pid != pid:
             return
         self._supervisor.heard_from(name)
+        samples = parse_samples(text)
         self._latest[name] = samples
         self._totals.add(name, pid, samples)
 

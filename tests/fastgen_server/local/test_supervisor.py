@@ -21,6 +21,8 @@ from waiting import eventually, eventually_async
 from fastgen.contract.command_line import Listen
 from fastgen.errors import FastGenError, UsageError
 from fastgen.local_state import process_start_ticks, read_record
+from fastgen_server.local import decisions
+from fastgen_server.local import observer as observer_module
 from fastgen_server.local import supervisor as supervisor_module
 from fastgen_server.local.observer import Observer
 from fastgen_server.local.planning import LocalPlan, Machine, plan_local
@@ -152,6 +154,23 @@ async def test_the_observer_reads_replicas_and_reports_who_answers(tmp_path: Pat
         await observer.look(session)
         assert [row.running for row in observer.snapshot().replicas] == [3, 3]
         assert supervisor.slots["replica-0"].heard_at > before
+
+
+async def test_one_that_hangs_is_started_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(observer_module, "INTERVAL_SECONDS", 0.05)
+    plan, said = plan_of(tmp_path), list[str]()
+    async with running(plan, said) as supervisor:
+        watching = asyncio.create_task(Observer(supervisor).run())
+        victim = supervisor.slots["replica-1"].pid
+        assert victim is not None
+        await eventually_async(lambda: supervisor.slots["replica-1"].heard_at > 0)
+        os.kill(victim, signal.SIGSTOP)
+        await eventually_async(lambda: process_start_ticks(victim) is None)
+        await eventually_async(lambda: supervisor.state == "ready")
+        assert "replica-1 is killed: it has not answered for 0.5 s" in said
+        assert supervisor.slots["replica-0"].restarts == 0
+        watching.cancel()
 
 
 async def test_a_full_disk_does_not_end_what_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
