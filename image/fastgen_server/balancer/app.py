@@ -35,6 +35,9 @@ log = logging.getLogger("fastgen.balancer")
 KEEPALIVE_SECONDS = 15.0
 """Idle connections to replicas are dropped before any server would drop them under a request."""
 
+_REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not listened on
+"""What to say to those on this machine when every address is listened on."""
+
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -97,7 +100,7 @@ class Balancer:
         self._site = web.SockSite(self._runner, listener, backlog=1024)
         await self._site.start()
         port = listener.getsockname()[1]
-        self.http_address = _address(config.host, port)
+        self.http_address = _address(_REACHED_AT.get(config.host, config.host), port)
         self._grpc_server = grpc.aio.server(
             handlers=(self._grpc_proxy,),
             options=(
@@ -117,7 +120,7 @@ class Balancer:
                 "--grpc-port 0 takes a free port"
             ) from None
         await self._grpc_server.start()
-        self.grpc_address = _address(config.host, grpc_port)
+        self.grpc_address = _address(_REACHED_AT.get(config.host, config.host), grpc_port)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
