@@ -11,7 +11,6 @@ prompts, use the same weights, dtype and threads; they take turns, and who goes 
 from __future__ import annotations
 
 import argparse
-import gc
 import statistics
 import time
 from collections.abc import Sequence
@@ -67,14 +66,11 @@ class Cell:
 def main(words: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(words)
     shape = shape_named(args.shape)
-    deadline = time.monotonic() + 60.0 * args.minutes
-    tables: dict[str, list[dict[str, Any]]] = {}
-    engines: dict[str, Any] = {}
     folder = random_llama(shape, torch.float32)
+    deadline = time.monotonic() + 60.0 * args.minutes
     with provenance() as about, fresh_measurements():
-        for position, dtype in enumerate(args.dtypes):
-            share = (deadline - time.monotonic()) / (len(args.dtypes) - position)
-            tables[dtype], engines[dtype] = _measure(folder, shape, dtype, args, time.monotonic() + share)
+        rivals = [Rivals(folder, shape, dtype, args) for dtype in args.dtypes]
+        _take_turns(rivals, args, deadline)
     workload = {
         "shape": shape.name,
         "parameters": shape.num_parameters,
@@ -82,6 +78,8 @@ def main(words: Sequence[str] | None = None) -> int:
         "output_tokens": args.output_tokens,
         "threads": torch.get_num_threads(),
     }
+    tables = {pair.dtype: [cell.summary() for cell in pair.cells] for pair in rivals}
+    engines = {pair.dtype: pair.facts for pair in rivals}
     document = {"kind": "peers", **about, "workload": workload, "engines": engines, "tables": tables}
     save(args, "peers", document, _markdown(document))
     behind = [(dtype, row["clients"]) for dtype, rows in tables.items() for row in rows if row["ratio"] <= 1.0]
@@ -100,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompt-tokens", type=int, default=512, help="default: 512")
     parser.add_argument("--output-tokens", type=int, default=64, help="default: 64")
     parser.add_argument("--repetitions", type=int, default=5, help="most repetitions per cell (default: 5)")
-    parser.add_argument("--minutes", type=float, default=8.0, help="begin no new repetition after (default: 8)")
+    parser.add_argument("--minutes", type=float, default=8.0, help="begin nothing that would end later (default: 8)")
     parser.add_argument("--linear", default="auto", choices=["auto", "plain"], help="our linear layers (default: auto)")
     add_result_arguments(parser)
     return parser
@@ -134,34 +132,42 @@ class StaticBatches:
         return answers
 
 
-def _measure(
-    folder: Path, shape: LlamaShape, dtype: str, args: argparse.Namespace, deadline: float
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """All cells of one dtype: repetitions go round the cells, so that a disturbance does not hit only one."""
-    options = {**engine_options(args), "dtype": dtype}
-    engine = Engine(
-        EngineConfig(model=str(folder), prefix_cache=False, load_progress=False, linear=args.linear, **options)
-    )
-    print(f"{dtype}: budget {engine.info.token_budget} ({engine.info.token_budget_reason})", flush=True)
-    ours = InProcessLoop(engine)
-    theirs = StaticBatches(folder, getattr(torch, dtype), torch.device(engine.info.device))
-    cells = [Cell(clients) for clients in args.clients]
-    warm = _requests(shape, args, 1, seed=1)
-    ours.run(warm, 1)
-    theirs.run(warm, 1)
+class Rivals:
+    """Both sides in one dtype, loaded and warm."""
+
+    def __init__(self, folder: Path, shape: LlamaShape, dtype: str, args: argparse.Namespace) -> None:
+        options = {**engine_options(args), "dtype": dtype}
+        engine = Engine(
+            EngineConfig(model=str(folder), prefix_cache=False, load_progress=False, linear=args.linear, **options)
+        )
+        names = ("dtype", "attention", "token_budget", "token_budget_reason")
+        self.dtype = dtype
+        self.facts = {name: getattr(engine.info, name) for name in names}
+        self.ours = InProcessLoop(engine)
+        self.theirs = StaticBatches(folder, getattr(torch, dtype), torch.device(engine.info.device))
+        self.cells = [Cell(clients) for clients in args.clients]
+        print(f"{dtype}: budget {engine.info.token_budget} ({engine.info.token_budget_reason})", flush=True)
+        warm = _requests(shape, args, 1, seed=1)
+        self.ours.run(warm, 1)
+        self.theirs.run(warm, 1)
+        self.shape = shape
+
+
+def _take_turns(rivals: Sequence[Rivals], args: argparse.Namespace, deadline: float) -> None:
+    """Rounds over all dtypes and cells, so that a disturbance does not hit only one. After the first round,
+    a cell that would end past the deadline is left out, and smaller ones go on."""
+    lasted: dict[tuple[str, int], float] = {}
     for repetition in range(args.repetitions):
-        began = time.monotonic()
-        for position, cell in enumerate(cells):
-            count = REQUESTS_PER_RUN.get(cell.clients, 2 * cell.clients)
-            requests = _requests(shape, args, count, seed=100 * repetition + position)
-            _run_cell(cell, ours, theirs, requests, ours_first=(repetition + position) % 2 == 0)
-        if time.monotonic() + (time.monotonic() - began) > deadline:
-            break
-    info = {key: getattr(engine.info, key) for key in ("dtype", "attention", "token_budget", "token_budget_reason")}
-    engine.close()
-    del engine, ours, theirs
-    gc.collect()
-    return [cell.summary() for cell in cells], info
+        for pair in rivals:
+            for position, cell in enumerate(pair.cells):
+                began = time.monotonic()
+                if began + lasted.get((pair.dtype, position), 0.0) > deadline and repetition:
+                    continue
+                count = REQUESTS_PER_RUN.get(cell.clients, 2 * cell.clients)
+                requests = _requests(pair.shape, args, count, seed=100 * repetition + position)
+                print(f"{pair.dtype}, ", end="")
+                _run_cell(cell, pair.ours, pair.theirs, requests, ours_first=(repetition + position) % 2 == 0)
+                lasted[pair.dtype, position] = time.monotonic() - began
 
 
 def _requests(shape: LlamaShape, args: argparse.Namespace, count: int, *, seed: int) -> list[TokenRequest]:
@@ -204,7 +210,7 @@ def _run_cell(
     cell.compared_answers += len(requests)
     cell.identical_answers += sum(our_answers[index] == answer for index, answer in enumerate(their_answers))
     print(
-        f"  {cell.clients} clients: ours {cell.ours_tokens_per_second[-1]:.1f}, "
+        f"{cell.clients} clients: ours {cell.ours_tokens_per_second[-1]:.1f}, "
         f"transformers {cell.theirs_tokens_per_second[-1]:.1f} tokens/s",
         flush=True,
     )
