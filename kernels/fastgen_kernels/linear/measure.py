@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 TOKENS = (1, 4, 16, 64, 256)
 """Numbers of tokens that are measured."""
 
-SMALLEST_ELEMENTS = 256 * 1024
-"""Weights below this fit the core's own cache, where every candidate was as fast as torch's own."""
+SMALLEST_ELEMENTS = 64 * 1024
+"""Weights below this are not worth a choice: most of the time goes into the call itself."""
 
 LARGEST_ELEMENTS = 4 * 1024 * 1024
 """Of larger weights only the first rows are measured, to be quick."""
