@@ -9,6 +9,7 @@ float16      float16, float32, bfloat16          (bfloat16 reaches further, with
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping
 
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from fastgen.config import DtypeName
 from fastgen.errors import ModelError
 from fastgen.models.spec import DecoderSpec
+from fastgen.runtime.measurements import measurement_file, remembered
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +35,10 @@ _WITHOUT_LOSS_OF_RANGE: dict[str, tuple[str, ...]] = {
     "float16": ("float16", "float32", "bfloat16"),
 }
 
-_MEASURED_TOKENS = (1, 16, 256)
+MEASURED_TOKENS = (1, 16, 256)
 """A decode, a batch of them, a chunk."""
 _LARGEST_SIDE = 2048
-_SECONDS_PER_DTYPE = 0.25
+_SECONDS_PER_DTYPE = 0.3
 _WORTHWHILE = 1.1
 """Another dtype than the checkpoint's own must be this much faster."""
 
@@ -58,7 +60,9 @@ def checkpoint_dtype(file_dtypes: Iterable[str]) -> str:
 def resolve_dtype(
     asked: DtypeName, checkpoint: str, spec: DecoderSpec, device: torch.device
 ) -> tuple[torch.dtype, str]:
-    """The dtype to run in, and why, in one line for the log. `auto` measures (well under a second per dtype)."""
+    """The dtype to run in, and why, in one line for the log.
+
+    `auto` measures once per machine and shape (a third of a second per dtype), so that replicas agree."""
     if asked != "auto":
         return DTYPES[asked], f"dtype {asked}: asked for"
     candidates = [name for name in _WITHOUT_LOSS_OF_RANGE[checkpoint] if _runs_on(name, device)]
@@ -66,47 +70,66 @@ def resolve_dtype(
         raise ModelError(
             f"{device} runs none of {', '.join(_WITHOUT_LOSS_OF_RANGE[checkpoint])}; choose dtype= yourself"
         )
-    seconds = {name: measure_seconds(DTYPES[name], spec, device) for name in candidates}
-    chosen = choose(checkpoint, seconds)
-    figures = ", ".join(f"{name} {value * 1e3:.2f} ms" for name, value in seconds.items())
-    tokens = "+".join(map(str, _MEASURED_TOKENS))
-    return DTYPES[chosen], f"dtype {chosen}: a {checkpoint} checkpoint; one layer at {tokens} tokens took {figures}"
+    file = measurement_file("dtype", device, spec.hidden_size, spec.intermediate_size, *candidates)
+    by_name = remembered(
+        file, lambda: {name: list(measure(DTYPES[name], spec, device).values()) for name in candidates}
+    )
+    times = {name: dict(zip(MEASURED_TOKENS, by_name[name], strict=True)) for name in candidates}
+    chosen = choose(checkpoint, {name: cost(by_tokens) for name, by_tokens in times.items()})
+    sizes = "/".join(map(str, MEASURED_TOKENS))
+    figures = ", ".join(
+        f"{name} {'/'.join(f'{by_tokens[count] * 1e3:.3g}' for count in MEASURED_TOKENS)} ms"
+        for name, by_tokens in times.items()
+    )
+    return DTYPES[chosen], f"dtype {chosen}: a {checkpoint} checkpoint; multiplying {sizes} tokens took {figures}"
 
 
-def choose(checkpoint: str, seconds: Mapping[str, float]) -> str:
+def choose(checkpoint: str, costs: Mapping[str, float]) -> str:
     """The checkpoint's own dtype, unless another is clearly faster."""
-    fastest = min(seconds, key=lambda name: seconds[name])
-    own = seconds.get(checkpoint)
-    return checkpoint if own is not None and own < seconds[fastest] * _WORTHWHILE else fastest
+    fastest = min(costs, key=lambda name: costs[name])
+    own = costs.get(checkpoint)
+    return checkpoint if own is not None and own < costs[fastest] * _WORTHWHILE else fastest
 
 
-def measure_seconds(dtype: torch.dtype, spec: DecoderSpec, device: torch.device) -> float:
-    """Seconds for multiplications shaped like one layer's, summed over `_MEASURED_TOKENS` relative to their count,
-    so that a decode and a chunk weigh alike. Best of a few rounds: other processes only ever add time."""
+def cost(seconds_by_tokens: Mapping[int, float]) -> float:
+    """One figure for decodes and chunks alike: each time relative to the square root of its tokens, for a chunk
+    costs more than a decode by its arithmetic and less than in proportion, memory bounding the small ones."""
+    return sum(seconds / math.sqrt(count) for count, seconds in seconds_by_tokens.items())
+
+
+def measure(dtype: torch.dtype, spec: DecoderSpec, device: torch.device) -> dict[int, float]:
+    """Seconds for multiplications shaped like one layer's, by number of tokens.
+
+    The best of each, for other processes only ever add time. A dtype so slow that the time for measuring runs
+    out is extrapolated from the sizes that were reached.
+    """
     hidden, wide = min(spec.hidden_size, _LARGEST_SIDE), min(spec.intermediate_size, 2 * _LARGEST_SIDE)
     shapes = ((hidden, hidden), (wide, hidden), (hidden, wide))
     weights = [torch.full(shape, 0.01, dtype=dtype, device=device) for shape in shapes]
-    best = dict.fromkeys(_MEASURED_TOKENS, float("inf"))
+    inputs = {
+        side: torch.full((max(MEASURED_TOKENS), side), 0.01, dtype=dtype, device=device) for side in (hidden, wide)
+    }
+
+    def multiply(tokens: int) -> float:
+        _wait_for(device)
+        started = time.perf_counter()
+        for weight in weights:
+            F.linear(inputs[weight.shape[1]][:tokens], weight)
+        _wait_for(device)
+        return time.perf_counter() - started
+
+    multiply(1)
     deadline = time.monotonic() + _SECONDS_PER_DTYPE
-    rounds = 0
-    while rounds < 2 or (time.monotonic() < deadline and rounds < 20):
-        rounds += 1
-        for tokens in _MEASURED_TOKENS:
-            inputs = {
-                columns: torch.full((tokens, columns), 0.01, dtype=dtype, device=device) for columns in (hidden, wide)
-            }
-            _wait_for(device)
-            started = time.perf_counter()
-            for weight in weights:
-                F.linear(inputs[weight.shape[1]], weight)
-            _wait_for(device)
-            best[tokens] = min(best[tokens], time.perf_counter() - started)
-    return sum(best[tokens] / _relative_cost(tokens) for tokens in _MEASURED_TOKENS)
-
-
-def _relative_cost(tokens: int) -> float:
-    """A chunk costs more than a decode by its arithmetic, less than in proportion: memory bounds the small ones."""
-    return 1.0 if tokens == 1 else tokens**0.5
+    best: dict[int, float] = {}
+    for index, tokens in enumerate(MEASURED_TOKENS, start=1):
+        slice_end = deadline - _SECONDS_PER_DTYPE * (1 - index / len(MEASURED_TOKENS))
+        if best and time.monotonic() > deadline:
+            break
+        best[tokens] = multiply(tokens)
+        while time.monotonic() < slice_end:
+            best[tokens] = min(best[tokens], multiply(tokens))
+    reached = max(best)
+    return {tokens: best.get(tokens, best[reached] * tokens / reached) for tokens in MEASURED_TOKENS}
 
 
 def _runs_on(name: str, device: torch.device) -> bool:

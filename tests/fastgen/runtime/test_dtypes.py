@@ -12,9 +12,15 @@ from tiny_models import tiny_model
 
 from fastgen.errors import ModelError
 from fastgen.models.registry import read_spec
-from fastgen.runtime.dtypes import checkpoint_dtype, choose, measure_seconds, resolve_dtype
+from fastgen.runtime.dtypes import MEASURED_TOKENS, checkpoint_dtype, choose, measure, resolve_dtype
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing measured before this test."""
+    monkeypatch.setenv("FASTGEN_CACHE", str(tmp_path / "cache"))
 
 
 def test_a_checkpoint_of_mixed_dtypes_needs_float32() -> None:
@@ -40,22 +46,32 @@ def test_auto_tries_only_what_keeps_the_range(
 ) -> None:
     measured = []
 
-    def measure(dtype: torch.dtype, *_: object) -> float:
+    def pretend(dtype: torch.dtype, *_: object) -> dict[int, float]:
         measured.append(str(dtype).removeprefix("torch."))
-        return float(len(measured))
+        return dict.fromkeys(MEASURED_TOKENS, float(len(measured)))
 
-    monkeypatch.setattr("fastgen.runtime.dtypes.measure_seconds", measure)
+    monkeypatch.setattr("fastgen.runtime.dtypes.measure", pretend)
     spec, _ = read_spec(tiny_llama)
     dtype, reason = resolve_dtype("auto", stored, spec, CPU)
     assert measured == tried
     assert dtype == getattr(torch, stored)
     assert f"a {stored} checkpoint" in reason
-    assert f"{tried[1]} 2000.00 ms" in reason
+    assert f"{tried[1]} 2e+03/2e+03/2e+03 ms" in reason
+    assert resolve_dtype("auto", stored, spec, CPU) == (dtype, reason)
+    assert measured == tried, "the second start remembers"
 
 
 def test_a_measurement_is_a_time(tiny_llama: Path) -> None:
     spec, _ = read_spec(tiny_llama)
-    assert 0 < measure_seconds(torch.float32, spec, CPU) < 1.0
+    times = measure(torch.float32, spec, CPU)
+    assert list(times) == list(MEASURED_TOKENS)
+    assert all(0 < seconds < 1.0 for seconds in times.values())
+
+
+def test_a_dtype_too_slow_to_measure_is_extrapolated(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastgen.runtime.dtypes._SECONDS_PER_DTYPE", 0.0)
+    times = measure(torch.float32, read_spec(tiny_llama)[0], CPU)
+    assert times[256] == pytest.approx(256 * times[1])
 
 
 def test_the_choice_and_its_figures_are_logged(models_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -63,5 +79,5 @@ def test_the_choice_and_its_figures_are_logged(models_folder: Path, caplog: pyte
     with caplog.at_level(logging.INFO):
         runner = load_runner(folder, dtype="auto")
     assert runner.dtype in (torch.bfloat16, torch.float32)
-    assert "a bfloat16 checkpoint; one layer at 1+16+256 tokens took bfloat16 " in caplog.text
+    assert "a bfloat16 checkpoint; multiplying 1/16/256 tokens took bfloat16 " in caplog.text
     assert load_runner(folder, dtype="float32").dtype == torch.float32
