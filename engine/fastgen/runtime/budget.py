@@ -68,7 +68,8 @@ def choose_budget(curve: Sequence[StepTime], promise_seconds: float) -> TokenBud
 
 
 def measure_curve(run_step: Callable[[int], None], most_tokens: int, promise_seconds: float) -> list[StepTime]:
-    """Time `run_step(num_tokens)` for growing sizes; medians of a few runs each.
+    """Time `run_step(num_tokens)` for growing sizes; the best of a few runs each, for what disturbs a run
+    only ever makes it longer.
 
     Ends at `most_tokens`, when a step takes longer than the promise would ever allow, when throughput has
     clearly stopped growing, or when the time for measuring is spent.
@@ -78,7 +79,7 @@ def measure_curve(run_step: Callable[[int], None], most_tokens: int, promise_sec
     sizes = [size for size in SIZES_TOKENS if size < most_tokens] or [most_tokens]
     run_step(sizes[0])  # the first run pays for what is allocated lazily
     for num_tokens in sizes:
-        curve.append(StepTime(num_tokens, _median_seconds(partial(run_step, num_tokens), deadline)))
+        curve.append(StepTime(num_tokens, _best_seconds(partial(run_step, num_tokens), deadline)))
         best = max(point.tokens_per_second for point in curve)
         saturated = len(curve) >= 3 and all(point.tokens_per_second < 0.97 * best for point in curve[-2:])
         if saturated or curve[-1].seconds > promise_seconds or time.monotonic() > deadline:
@@ -86,13 +87,13 @@ def measure_curve(run_step: Callable[[int], None], most_tokens: int, promise_sec
     return curve
 
 
-def _median_seconds(run: Callable[[], None], deadline: float) -> float:
+def _best_seconds(run: Callable[[], None], deadline: float) -> float:
     times: list[float] = []
     while len(times) < REPEATS and (not times or time.monotonic() + times[-1] < deadline):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]
+    return min(times)
 
 
 def measured_budget(
