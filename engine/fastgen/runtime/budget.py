@@ -8,13 +8,14 @@ for its next token; so the budget is also capped where a step would break the in
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from fastgen.runtime.measurements import remembered
 
 logger = logging.getLogger(__name__)
 
@@ -97,34 +98,22 @@ def _best_seconds(run: Callable[[], None], deadline: float) -> float:
 
 
 def measured_budget(
-    run_step: Callable[[int], None], most_tokens: int, promise_seconds: float, cache_file: Path | None
+    run_step: Callable[[int], None], most_tokens: int, promise_seconds: float, cache_file: Path
 ) -> TokenBudget:
     """Measure this machine, or reuse the curve it gave before (`cache_file`, one per model, device, versions)."""
-    curve = _read_curve(cache_file)
-    if curve is None:
+
+    def measure() -> list[StepTime]:
         logger.info("measuring step time against tokens, at most %.0f s ...", MEASURE_SECONDS)
-        curve = measure_curve(run_step, most_tokens, promise_seconds)
-        _write_curve(cache_file, curve)
+        return measure_curve(run_step, most_tokens, promise_seconds)
+
+    try:
+        curve = _curve(remembered(cache_file, measure))
+    except (TypeError, ValueError) as error:
+        logger.warning("measuring again: %s holds no curve (%s)", cache_file, error)
+        cache_file.unlink(missing_ok=True)
+        curve = _curve(remembered(cache_file, measure))
     return choose_budget(curve, promise_seconds)
 
 
-def _read_curve(cache_file: Path | None) -> list[StepTime] | None:
-    if cache_file is None or not cache_file.exists():
-        return None
-    try:
-        return [StepTime(int(n), float(s)) for n, s in json.loads(cache_file.read_text())]
-    except (ValueError, TypeError) as error:
-        logger.warning("measuring again: %s is not readable (%s)", cache_file, error)
-        return None
-
-
-def _write_curve(cache_file: Path | None, curve: Sequence[StepTime]) -> None:
-    if cache_file is None:
-        return
-    try:
-        cache_file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = cache_file.with_suffix(f".{time.monotonic_ns()}")
-        scratch.write_text(json.dumps([list(point) for point in curve]))
-        scratch.replace(cache_file)
-    except OSError as error:
-        logger.warning("the measurement could not be kept in %s (%s); the next start measures again", cache_file, error)
+def _curve(values: Any) -> list[StepTime]:
+    return [StepTime(int(num_tokens), float(seconds)) for num_tokens, seconds in values]
