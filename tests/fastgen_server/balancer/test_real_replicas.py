@@ -129,9 +129,9 @@ async def _others_work_is_seen(front: Front, a: Real) -> None:
 async def _a_kill(front: Front, a: Real, expected: str) -> None:
     replica = next(r for r in front.balancer.pool.replicas if r.name == "a")
     client = client_of(front)
-    waiting = [asyncio.ensure_future(client.completions.create(max_tokens=100, **ASK)) for _ in range(8)]
-    streams = [await client.completions.create(max_tokens=500, stream=True, **ASK) for _ in range(2)]
-    await eventually_async(lambda: replica.in_flight >= 4)
+    streams = [await client.completions.create(max_tokens=1500, stream=True, **ASK) for _ in range(2)]
+    waiting = [asyncio.ensure_future(client.completions.create(max_tokens=150, **ASK)) for _ in range(8)]
+    await eventually_async(lambda: replica.in_flight >= 3)
     a.server.process.send_signal(signal.SIGKILL)
     answers = await asyncio.gather(*waiting)
     assert all(answer.choices[0].text.startswith(expected) for answer in answers)
