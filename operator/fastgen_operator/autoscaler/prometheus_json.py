@@ -50,7 +50,7 @@ def _sample(pair: Any, now_unix_seconds: float, stale_seconds: float) -> Reading
     except (TypeError, ValueError):
         return Reading(None, "a sample that is no pair of time and number")
     if not abs(now_unix_seconds - at_seconds) <= stale_seconds:
-        return Reading(None, f"an answer for {now_unix_seconds - at_seconds:.0f} s ago")
+        return Reading(None, "an answer for another time; check the clocks, and caches in between")
     if math.isnan(value):
         return Reading(None)
     if math.isinf(value) or value < 0:

@@ -97,7 +97,7 @@ class Signals:
             )
         if self.age_seconds > STALE_SECONDS:
             return "MetricsStale", (
-                f"the newest sample of a balancer is {self.age_seconds:.0f} s old{because}; check that Prometheus "
+                f"the newest sample of a balancer is older than {STALE_SECONDS:.0f} s{because}; check that Prometheus "
                 "still scrapes, and its clock"
             )
         if self.workload.ready > 0 and self.replicas_seen == 0:
