@@ -124,6 +124,7 @@ async def _others_work_is_seen(front: Front, a: Real) -> None:
     await eventually_async(lambda: replica.load(time.monotonic()).outstanding_tokens > 1000)
     load.cancel()
     await asyncio.gather(load, return_exceptions=True)
+    await eventually_async(lambda: replica.load(time.monotonic()).outstanding_tokens == 0)  # And its end is, too.
 
 
 async def _a_kill(front: Front, a: Real, expected: str) -> None:
