@@ -4,7 +4,7 @@ python tools/generate_crd.py            writes crds/fastgendeployments.yaml
 python tools/generate_crd.py --check    writes nothing; exits 1 where the file is not current
 
 A CustomResourceDefinition takes *structural* schemas only: no references, no alternatives, no nulls. Pydantic's JSON
-schema is turned into one. Defaults of whole objects become `{}`, which the API server fills from the fields' own.
+schema is turned into one.
 """
 
 from __future__ import annotations
@@ -65,8 +65,6 @@ def _structural(schema: Mapping[str, Any], known: Mapping[str, Any], where: str)
         found["enum"] = [whole["const"]]
     if "description" in found:
         found["description"] = " ".join(found["description"].split())
-    if isinstance(found.get("default"), dict):
-        found["default"] = {}
     if found.get("type") == "integer":
         found["format"] = "int32" if found.get("maximum", INT32_MAX + 1) <= INT32_MAX else "int64"
     if "items" in whole:
@@ -77,7 +75,15 @@ def _structural(schema: Mapping[str, Any], known: Mapping[str, Any], where: str)
         }
     elif isinstance(whole.get("additionalProperties"), dict):
         found["additionalProperties"] = _structural(whole["additionalProperties"], known, f"{where}.*")
+    if isinstance(found.get("default"), dict):
+        found["default"] = _fields_with_defaults(found)
     return found
+
+
+def _fields_with_defaults(schema: Schema) -> Schema:
+    """The default of a whole object: all of its fields' own. (An API server checks a default as it is written, by every
+    rule in CEL, before it fills anything in.)"""
+    return {name: inner["default"] for name, inner in schema.get("properties", {}).items() if "default" in inner}
 
 
 def _resolved(schema: Mapping[str, Any], known: Mapping[str, Any]) -> Schema:

@@ -235,3 +235,21 @@ def test_an_object_is_judged_alike_in_python_and_cel(where: str, value: Json) ->
     except ValidationError:
         accepted = False
     assert accepted == all(cel(rule["rule"], defaulted(schema, value)) for rule in schema["x-kubernetes-validations"])
+
+
+def broken_rules(schema: Json, value: Any) -> list[str]:
+    """Every rule that a value breaks as it stands, with nothing filled in; a field that is missing is an error."""
+    broken = [rule["rule"] for rule in schema.get("x-kubernetes-validations", ()) if not cel(rule["rule"], value)]
+    if isinstance(value, dict):
+        for name, inner in schema.get("properties", {}).items():
+            broken += broken_rules(inner, value[name]) if name in value else []
+    return broken
+
+
+def test_every_default_keeps_the_rules_as_it_is_written() -> None:
+    """An API server refuses the whole definition otherwise: it fills nothing in before it judges a default."""
+    whole = [(path, node) for path, node in nodes(SCHEMA) if isinstance(node.get("default"), dict)]
+    assert {".spec.engine", ".spec.balancer", ".spec.balancer.service"} <= {path for path, _ in whole}
+    for path, node in whole:
+        assert defaulted(node, node["default"]) == node["default"], path
+        assert broken_rules(node, node["default"]) == [], path
