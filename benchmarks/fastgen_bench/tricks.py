@@ -46,13 +46,15 @@ class Trick:
     prompt_tokens: int
     output_tokens: int
     shared_tokens: int = 0
+    sigma: float = 0.0
     on: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def load(self) -> str:
         shared = f", {self.shared_tokens} of them shared" if self.shared_tokens else ""
         clients = f"{self.clients} client" + ("s" if self.clients > 1 else "")
-        return f"{clients}, {self.prompt_tokens} prompt tokens{shared}, {self.output_tokens} output"
+        spread = f" (sigma {self.sigma:g} x mean)" if self.sigma else ""
+        return f"{clients}, {self.prompt_tokens} prompt tokens{shared}, {self.output_tokens} output{spread}"
 
 
 TRICKS = (
@@ -114,9 +116,10 @@ TRICKS = (
         unit="ms, p99 between tokens",
         more_is_better=False,
         clients=4,
-        requests=12,
+        requests=16,
         prompt_tokens=512,
         output_tokens=32,
+        sigma=0.3,  # so that prompts arrive while others decode
     ),
     Trick(
         name="dtype",
@@ -219,6 +222,7 @@ def _requests(trick: Trick, shape: LlamaShape, count: int, *, seed: int) -> list
         prompt_tokens=trick.prompt_tokens,
         output_tokens=trick.output_tokens,
         shared_tokens=trick.shared_tokens,
+        sigma=trick.sigma,
         seed=seed,
     )
 
