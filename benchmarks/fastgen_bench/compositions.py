@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompt-tokens", type=int, default=2600, help="mean (default: 2600)")
     parser.add_argument("--output-tokens", type=int, default=60, help="mean (default: 60)")
     parser.add_argument("--requests", type=int, help="per point (default: 4 x clients + 32 on a GPU, 2 x + 4 on a CPU)")
-    parser.add_argument("--max-seconds", type=float, default=30.0, help="per point, begin no more after (default: 30)")
+    parser.add_argument("--max-seconds", type=float, default=60.0, help="per point, begin no more after (default: 60)")
     parser.add_argument("--plot", metavar="RESULT.json", help="only draw the plots of a saved result")
     add_result_arguments(parser)
     return parser
@@ -131,7 +131,9 @@ def _markdown(document: dict[str, Any]) -> str:
         parts.append(
             f"## {name}\n\n{info['dtype']} on {info['device']}, attention {info['attention']}, "
             f"token budget {info['token_budget']} ({info['token_budget_reason']}).\n\n"
-            + markdown_table(POINT_COLUMNS, [point_row(point) for point in points])
+            + markdown_table(
+                (*POINT_COLUMNS, "requests"), [[*point_row(point), str(point["num_prompts"])] for point in points]
+            )
         )
     return "\n\n".join([*parts, provenance_lines(document)]) + "\n"
 

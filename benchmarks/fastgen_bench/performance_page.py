@@ -73,8 +73,12 @@ def _peers(document: Document, path: Path) -> str:
 
 
 def _compositions(document: Document, path: Path) -> str:
-    header = ("composition", *POINT_COLUMNS)
-    rows = [[name, *point_row(point)] for name, points in document["series"].items() for point in points]
+    header = ("composition", *POINT_COLUMNS, "requests")
+    rows = [
+        [name, *point_row(point), str(point["num_prompts"])]
+        for name, points in document["series"].items()
+        for point in points
+    ]
     return f"{markdown_table(header, rows)}\n\n{POINT_LEGEND}.\n\n{_source(document, path)}"
 
 
