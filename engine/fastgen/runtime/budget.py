@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastgen.runtime.measurements import remembered
+from fastgen.runtime.measurements import machine_is_busy, remembered
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ KNEE_SHARE = 0.9
 """The knee reaches this share of the best throughput measured."""
 PROMISE_SHARE = 0.7
 """A step may take this share of the promised gap; the rest is for attention over long contexts."""
+LEAST_RANGE_TOKENS = 64
+"""Sizes up to here are always measured, time permitting: a knee cannot be seen in two points."""
 MEASURE_SECONDS = 12.0
 REPEATS = 3
 SIZES_TOKENS = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
@@ -57,10 +59,13 @@ def choose_budget(curve: Sequence[StepTime], promise_seconds: float) -> TokenBud
     knee = next(point for point in curve if point.tokens_per_second >= KNEE_SHARE * best)
     allowed_seconds = PROMISE_SHARE * promise_seconds
     kept = [point for point in curve if point.seconds <= allowed_seconds]
-    chosen = min(knee, kept[-1] if kept else curve[0])
+    # Where not even the smallest step keeps the promise, a small budget would not save it, only slow prompts down.
+    chosen = min(knee, kept[-1]) if kept else knee
     what = f"{chosen.tokens_per_second:.0f} tokens/s at {chosen.seconds * 1e3:.0f} ms a step"
     if not kept:
-        reason = f"measured: {what}, slower than the promised {promise_seconds:.3g} s gap even so small"
+        reason = (
+            f"measured: the knee, {what}; no step keeps the promised {promise_seconds:.3g} s gap here"
+        )
     elif chosen is knee:
         reason = f"measured: the knee, {what} (best seen {best:.0f} tokens/s)"
     else:
@@ -83,7 +88,8 @@ def measure_curve(run_step: Callable[[int], None], most_tokens: int, promise_sec
         curve.append(StepTime(num_tokens, _best_seconds(partial(run_step, num_tokens), deadline)))
         best = max(point.tokens_per_second for point in curve)
         saturated = len(curve) >= 3 and all(point.tokens_per_second < 0.97 * best for point in curve[-2:])
-        if saturated or curve[-1].seconds > promise_seconds or time.monotonic() > deadline:
+        too_slow = num_tokens >= LEAST_RANGE_TOKENS and curve[-1].seconds > promise_seconds
+        if saturated or too_slow or time.monotonic() > deadline:
             break
     return curve
 
@@ -98,20 +104,27 @@ def _best_seconds(run: Callable[[], None], deadline: float) -> float:
 
 
 def measured_budget(
-    run_step: Callable[[int], None], most_tokens: int, promise_seconds: float, cache_file: Path
+    run_step: Callable[[int], None],
+    most_tokens: int,
+    promise_seconds: float,
+    cache_file: Path,
+    is_busy: Callable[[], bool] = machine_is_busy,
 ) -> TokenBudget:
-    """Measure this machine, or reuse the curve it gave before (`cache_file`, one per model, device, versions)."""
+    """Measure this machine, or reuse the curve it gave before (`cache_file`, one per model, device, versions).
+
+    What a busy machine gave serves this start only: it would be wrong on a quiet one.
+    """
 
     def measure() -> list[StepTime]:
         logger.info("measuring step time against tokens, at most %.0f s ...", MEASURE_SECONDS)
         return measure_curve(run_step, most_tokens, promise_seconds)
 
     try:
-        curve = _curve(remembered(cache_file, measure))
+        curve = _curve(remembered(cache_file, measure, keep=lambda: not is_busy()))
     except (TypeError, ValueError) as error:
         logger.warning("measuring again: %s holds no curve (%s)", cache_file, error)
         cache_file.unlink(missing_ok=True)
-        curve = _curve(remembered(cache_file, measure))
+        curve = _curve(remembered(cache_file, measure, keep=lambda: not is_busy()))
     return choose_budget(curve, promise_seconds)
 
 

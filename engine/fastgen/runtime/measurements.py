@@ -42,8 +42,15 @@ def _device_name(device: torch.device) -> str:
     return f"{torch.backends.cpu.get_cpu_capability()} {os.cpu_count()}"
 
 
-def remembered(file: Path, measure: Callable[[], Any]) -> Any:
+def machine_is_busy() -> bool:
+    """Whether more wants to run than there are processors: timings are then those of the neighbours."""
+    return os.getloadavg()[0] > (os.cpu_count() or 1)
+
+
+def remembered(file: Path, measure: Callable[[], Any], *, keep: Callable[[], bool] = lambda: True) -> Any:
     """What `file` holds, or else what `measure` returns (JSON values), kept there for the next start.
+
+    `keep` is asked after measuring; where it says no, the next start measures again.
 
     Processes that start together measure once: the others wait, for two that measure at the same time disturb
     each other, and might choose differently. A folder that cannot be written costs a warning and nothing else.
@@ -61,6 +68,9 @@ def remembered(file: Path, measure: Callable[[], Any]) -> Any:
         except ValueError as error:
             log.warning("measuring again: %s is not readable (%s)", file, error)
         value = measure()
+        if not keep():
+            log.info("this machine is busy, so the measurement is not kept; the next start measures again")
+            return value
         try:
             partial = file.with_suffix(".partial")
             partial.write_text(json.dumps(value))

@@ -27,10 +27,16 @@ def test_the_promise_caps_the_budget() -> None:
     assert "promised 0.04 s gap" in chosen.reason
 
 
-def test_a_machine_too_slow_for_the_promise_says_so() -> None:
-    chosen = choose_budget(curve(2.0, 4.0), promise_seconds=0.25)
-    assert chosen.num_tokens == 16
-    assert "even so small" in chosen.reason
+def test_a_machine_too_slow_for_the_promise_says_so_and_takes_the_knee() -> None:
+    chosen = choose_budget(curve(2.0, 2.1, 4.2), promise_seconds=0.25)
+    assert chosen.num_tokens == 32
+    assert "no step keeps the promised 0.25 s gap here" in chosen.reason
+
+
+def test_a_slow_start_does_not_hide_the_knee() -> None:
+    sizes: list[int] = []
+    measure_curve(sizes.append, most_tokens=4096, promise_seconds=0.0)
+    assert max(sizes) == 64
 
 
 def test_measuring_stops_at_the_longest_step() -> None:
@@ -43,10 +49,10 @@ def test_measuring_stops_at_the_longest_step() -> None:
 def test_a_curve_is_measured_once_and_kept(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "curve.json"
     runs: list[int] = []
-    first = measured_budget(runs.append, 64, 1.0, file)
+    first = measured_budget(runs.append, 64, 1.0, file, is_busy=lambda: False)
     num_runs = len(runs)
     assert num_runs > 0
-    assert measured_budget(runs.append, 64, 1.0, file) == first
+    assert measured_budget(runs.append, 64, 1.0, file, is_busy=lambda: False) == first
     assert len(runs) == num_runs
 
 
@@ -54,5 +60,11 @@ def test_a_damaged_cache_file_is_measured_again(tmp_path: Path) -> None:
     file = tmp_path / "curve.json"
     file.write_text('{"not": "a curve"}')
     runs: list[int] = []
-    measured_budget(runs.append, 64, 1.0, file)
+    measured_budget(runs.append, 64, 1.0, file, is_busy=lambda: False)
     assert runs
+
+
+def test_what_a_busy_machine_gave_is_not_kept(tmp_path: Path) -> None:
+    file = tmp_path / "curve.json"
+    measured_budget(lambda num_tokens: None, 64, 1.0, file, is_busy=lambda: True)
+    assert not file.exists()
