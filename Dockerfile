@@ -1,7 +1,7 @@
 # Two images from one file:
 #   docker build --target serving  -t fastgen-serving .     the engine and its server (PyTorch with CUDA: gigabytes)
 #   docker build --target operator -t fastgen-operator .    the operator and the balancer (no PyTorch)
-# Another base: --build-arg BASE_IMAGE=...; it must have a Python 3.11 or newer with pip, and Debian's user tools.
+# Another base: --build-arg BASE_IMAGE=...; it must have a Python 3.11 or newer with venv, and Debian's user tools.
 
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
@@ -9,8 +9,9 @@ ARG BASE_IMAGE=python:3.12-slim-bookworm
 FROM ${BASE_IMAGE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
+RUN python3 -m venv /opt/build
 COPY requirements-build.lock ./
-RUN python -m pip install --require-hashes -r requirements-build.lock
+RUN /opt/build/bin/python -m pip install --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY engine engine
 COPY kernels kernels
@@ -18,7 +19,7 @@ COPY image image
 COPY operator operator
 COPY benchmarks benchmarks
 COPY tools/fastgen_devcluster tools/fastgen_devcluster
-RUN python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
+RUN /opt/build/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
 
 # -- what both images share: a user of their own, with a passwd entry (kopf asks for the user's name) ---------------
 FROM ${BASE_IMAGE} AS base
@@ -30,7 +31,7 @@ WORKDIR /home/fastgen
 # -- the packages of each image, in a virtual environment that is copied whole --------------------------------------
 FROM ${BASE_IMAGE} AS serving-packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python -m venv /opt/fastgen
+RUN python3 -m venv /opt/fastgen
 COPY requirements-serving.lock /tmp/
 RUN /opt/fastgen/bin/python -m pip install --require-hashes -r /tmp/requirements-serving.lock
 COPY --from=build /wheels /wheels
@@ -38,7 +39,7 @@ RUN /opt/fastgen/bin/python -m pip install --no-deps --no-index /wheels/*.whl
 
 FROM ${BASE_IMAGE} AS operator-packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python -m venv /opt/fastgen
+RUN python3 -m venv /opt/fastgen
 COPY requirements-operator.lock /tmp/
 RUN /opt/fastgen/bin/python -m pip install --require-hashes -r /tmp/requirements-operator.lock
 COPY --from=build /wheels /wheels
