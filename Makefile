@@ -80,6 +80,7 @@ layers: setup
 generated: setup
 	$(PY) tools/generate_proto.py --check
 	$(PY) tools/generate_options_docs.py --check
+	$(PY) -m fastgen_bench.performance_page --check
 	$(PY) tools/generate_metrics_docs.py --check
 	$(PY) tools/generate_crd.py --check
 	$(PY) tools/generate_manifest_docs.py --check
@@ -104,6 +105,7 @@ generate: proto crds ## Generate everything that is generated and checked in
 	$(PY) tools/generate_options_docs.py
 	$(PY) tools/generate_metrics_docs.py
 	$(PY) tools/generate_manifest_docs.py
+	$(PY) -m fastgen_bench.performance_page
 lock: | $(UV) ## Bring the lock files up to date with pyproject.toml (ARGS=--upgrade for the newest versions)
 	$(PYTHON) tools/lock.py --uv $(UV) $(ARGS)
 guide-model: setup ## Train the demonstration model again (about 25 minutes on one core)

@@ -7,12 +7,13 @@ only the module of the command that was asked for is loaded.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import os
 import sys
 import textwrap
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import IO, NoReturn, Protocol
 
@@ -110,23 +111,25 @@ def _dispatch(words: Sequence[str]) -> int:
         near = difflib.get_close_matches(name, found, n=1, cutoff=0.5)
         hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(sorted(found))}"
         raise UsageError(f"unknown command '{name}'; {hint}")
-    command = _load(found[name])
-    parser = Parser(f"fastgen {name}", command.help)
-    command.add_arguments(parser)
-    return command.run(parser.parse_all(words[1:]))
+    with _naming_missing_packages(name):
+        command: Command = found[name].load()
+        parser = Parser(f"fastgen {name}", command.help)
+        command.add_arguments(parser)
+        return command.run(parser.parse_all(words[1:]))
 
 
-def _load(entry: EntryPoint) -> Command:
+@contextlib.contextmanager
+def _naming_missing_packages(name: str) -> Iterator[None]:
+    """A package that an extra would have brought is the user's to install, not a bug to trace."""
     try:
-        command: Command = entry.load()
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("fastgen"):
             raise
         raise UsageError(
-            f"`fastgen {entry.name}` needs the Python package '{error.name}', which is not installed here; "
-            "install fastgen-serving with the extra that has it (README, Installing)"
+            f"`fastgen {name}` needs the Python package '{error.name}', which is not installed here; install FastGen "
+            'with the extras that have it: pip install "fastgen-serving[engine,server,bench]"'
         ) from error
-    return command
 
 
 def _print_help(found: Mapping[str, EntryPoint], out: IO[str]) -> None:
@@ -136,7 +139,8 @@ def _print_help(found: Mapping[str, EntryPoint], out: IO[str]) -> None:
     print("commands:", file=out)
     for name in sorted(found):
         try:
-            line = _load(found[name]).help
+            with _naming_missing_packages(name):
+                line = found[name].load().help
         except UsageError as error:
             line = f"(not available: {error})"
         print(textwrap.fill(line, 116, initial_indent=f"  {name:<10}", subsequent_indent=" " * 12), file=out)

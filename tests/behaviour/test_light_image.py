@@ -78,3 +78,10 @@ def test_the_balancer_runs_and_ends_with_the_light_image_alone(light: list[str],
             assert process.wait(timeout=30) == 0
         finally:
             process.kill()
+
+
+def test_what_the_light_image_cannot_do_says_what_to_install(light: list[str]) -> None:
+    done = subprocess.run([*light, "serve", "/models/llama"], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert 'pip install "fastgen-serving[engine,server,bench]"' in done.stderr
+    assert "Traceback" not in done.stderr

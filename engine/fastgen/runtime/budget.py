@@ -63,9 +63,7 @@ def choose_budget(curve: Sequence[StepTime], promise_seconds: float) -> TokenBud
     chosen = min(knee, kept[-1]) if kept else knee
     what = f"{chosen.tokens_per_second:.0f} tokens/s at {chosen.seconds * 1e3:.0f} ms a step"
     if not kept:
-        reason = (
-            f"measured: the knee, {what}; no step keeps the promised {promise_seconds:.3g} s gap here"
-        )
+        reason = f"measured: the knee, {what}; no step keeps the promised {promise_seconds:.3g} s gap here"
     elif chosen is knee:
         reason = f"measured: the knee, {what} (best seen {best:.0f} tokens/s)"
     else:
