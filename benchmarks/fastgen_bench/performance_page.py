@@ -122,6 +122,9 @@ same weights, dtype and threads, in one process, taking turns.
 `python -m fastgen_bench.tricks`: what makes FastGen faster, one thing at a time. Each has an off switch, named in
 the table, and a test that answers are the same without it.
 
+Dynamic SplitFuse pays where prompts arrive while others decode, which is what its row measures. Where all lengths are
+equal and clients keep in step, no prompt ever meets a decode, and cutting prompts only adds steps.
+
 <!-- tricks:begin -->
 <!-- tricks:end -->
 
