@@ -100,7 +100,7 @@ def _fields(message: bytes) -> dict[int, int | bytes]:
             else:
                 break
     except IndexError:
-        pass
+        pass  # cut short: an estimate from what came before is still better than none
     return found
 
 

@@ -153,7 +153,7 @@ def _available_bytes() -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError):
-        pass
+        pass  # not known is none to spare: then no second copy of a weight is kept
     return 0
 
 
