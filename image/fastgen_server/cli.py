@@ -30,7 +30,7 @@ answers keep their pace while new prompts arrive; what counts is how many reques
 """
 
 EXAMPLES = """\
-  fastgen up examples/llama.yaml         run a manifest on this machine: replicas, balancer, live view
+  fastgen up examples/local.yaml         run a manifest on this machine: replicas, balancer, live view
   fastgen serve path/to/model            one replica: OpenAI-compatible HTTP and gRPC
   fastgen ps                             what runs on this machine;  fastgen down NAME  ends it
   fastgen bench --help                   put load on any OpenAI-compatible server

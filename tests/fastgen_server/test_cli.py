@@ -26,7 +26,7 @@ def test_help_lists_every_command_with_a_line(capsys: pytest.CaptureFixture[str]
     text = capsys.readouterr().out
     for name in ("serve", "balance", "up", "ps", "down", "bench"):
         assert any(line.startswith(f"  {name} ") and len(line.split()) > 3 for line in text.splitlines()), name
-    assert "fastgen up examples/llama.yaml" in text
+    assert "fastgen up examples/local.yaml" in text
     assert "not available" not in text
 
 

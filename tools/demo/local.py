@@ -27,7 +27,7 @@ from fastgen_bench.report import write_json
 from fastgen_bench.session import point_table
 
 ROOT = Path(__file__).parents[2]
-MANIFEST = Path("examples/llama.yaml")
+MANIFEST = Path("examples/local.yaml")
 OUTPUT = Path("demo-output")
 INTERRUPTED = 130
 

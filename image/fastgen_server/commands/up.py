@@ -21,9 +21,9 @@ front; what dies is started again. Ctrl-C finishes running requests, then ends e
 
 EPILOG = f"""\
 examples:
-  fastgen up examples/llama.yaml
-  fastgen up examples/llama.yaml --replicas 4 --port 0
-  fastgen up llama.yaml --no-view > up.log       plain lines instead of the live view (as where there is no terminal)
+  fastgen up examples/local.yaml
+  fastgen up examples/local.yaml --replicas 4 --port 0
+  fastgen up local.yaml --no-view > up.log       plain lines instead of the live view (as where there is no terminal)
 
 then, from anywhere on this machine:
   curl http://127.0.0.1:{ports.BALANCER_HTTP}/v1/models
