@@ -14,8 +14,8 @@ MIB = 1024 * 1024
 class BalancerConfig:
     """One balancer in front of replicas of one model."""
 
-    host: str = "0.0.0.0"  # noqa: S104 - a balancer is there to be reached
-    """Address to listen on."""
+    host: str = "127.0.0.1"
+    """Address to listen on. 0.0.0.0 is every interface: whoever reaches it may use the model."""
 
     port: int = 8080
     """HTTP port, which also serves /metrics, /healthz and /readyz of the balancer itself; 0 takes a free one."""
