@@ -28,6 +28,11 @@ def wrong(allowed: str) -> PydanticCustomError:
     return PydanticCustomError(WRONG_VALUE, "{allowed}", {"allowed": allowed})
 
 
+def _is(pattern: str, text: str) -> bool:
+    """Whether all of `text` is as an API server's regular expressions want it: ASCII digits, nothing after the end."""
+    return re.fullmatch(pattern, text, re.ASCII) is not None
+
+
 def parse_quantity(text: str | int) -> Decimal:
     """The number a Kubernetes quantity stands for: "4Gi" is 4294967296, "500m" is 0.5.
 
@@ -35,7 +40,7 @@ def parse_quantity(text: str | int) -> Decimal:
     """
     if isinstance(text, int):
         return Decimal(text)
-    if not re.match(QUANTITY_PATTERN, text):
+    if not _is(QUANTITY_PATTERN, text):
         raise ValueError(f"{text!r} is not a quantity such as 500m, 4Gi or 16")
     number, suffix = re.fullmatch(r"(\+?[\d.]+(?:[eE][+-]?\d+)?)([A-Za-z]*)", text).groups()  # type: ignore[union-attr]
     return Decimal(number) * Decimal(_SUFFIXES[suffix])
@@ -47,7 +52,7 @@ def _check_quantity(value: Any) -> Any:
         raise wrong(allowed)
     if isinstance(value, int) and value < 0:
         raise wrong(allowed)
-    if isinstance(value, str) and not re.match(QUANTITY_PATTERN, value):
+    if isinstance(value, str) and not _is(QUANTITY_PATTERN, value):
         raise wrong(allowed)
     return value
 
@@ -68,7 +73,7 @@ FRACTION = ValueRule('a decimal from 0 to 1 such as "0.99"', f"self.matches(r'{F
 
 def _check_bytes(value: Any) -> Any:
     value = _check_quantity(value)
-    if value < 1 if isinstance(value, int) else not re.match(BYTES_PATTERN, value, re.ASCII):
+    if value < 1 if isinstance(value, int) else not _is(BYTES_PATTERN, value):
         raise wrong(BYTES.message)
     return value
 
@@ -82,7 +87,7 @@ def _check_token_budget(value: Any) -> Any:
 def _check_fraction(value: Any) -> Any:
     if not isinstance(value, str):
         raise wrong('a decimal from 0 to 1 written as text, such as "0.99", with the quotes')
-    if not re.match(FRACTION_PATTERN, value, re.ASCII):
+    if not _is(FRACTION_PATTERN, value):
         raise wrong(FRACTION.message)
     return value
 

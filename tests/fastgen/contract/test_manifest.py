@@ -132,6 +132,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("spec.balancer.policy", "Fastest", "allowed: LeastWork, RoundRobin"),
     ("spec.balancer.service.grpcPort", 80, "allowed: another port than port"),
     ("spec.resources.limits", {"memory": "lots"}, 'given "lots"; allowed: a quantity'),
+    ("spec.resources.limits", {"memory": "٣Gi"}, "allowed: a quantity"),
+    ("spec.resources.limits", {"memory": "3Gi\n"}, "allowed: a quantity"),
     ("metadata.name", "Llama_2", "allowed: lower-case letters"),
     ("metadata.name", "a" * 41, "allowed: at most 40 characters"),
     ("apiVersion", "fastgen.dev/v1", "allowed: fastgen.dev/v1alpha1"),
