@@ -66,6 +66,10 @@ class AutoscalingSpec(ManifestObject):
     prometheus: PrometheusSpec
     """Where the signals come from."""
 
+    window_seconds: int = Field(default=120, ge=20, le=3600)
+    """How far back the share of requests that kept the promise is taken from; load is averaged over half of it.
+    Shorter reacts sooner, and needs more requests and a scrape interval of at most a tenth of it."""
+
     behavior: ScalingBehavior = ScalingBehavior()
     """Speed and patience of scaling."""
 

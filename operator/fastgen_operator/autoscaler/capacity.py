@@ -13,8 +13,6 @@ from fastgen_operator.autoscaler.demand import is_below, is_surely_below
 from fastgen_operator.autoscaler.signals import Signals
 from fastgen_operator.autoscaler.state import State
 
-SETTLE_SECONDS = 120.0
-"""What was changed shows in the attainment only once its window has passed."""
 LEAST_STEP, MOST_STEP = 0.95, 0.7
 """One lowering goes at least to 0.95 and at most to 0.7 of the estimate."""
 MOST_RAISE = 1.1
@@ -47,10 +45,10 @@ def with_measurement(state: State, signals: Signals) -> State:
     return dataclasses.replace(state, measured_tokens_per_second=measured, capacity_factor=1.0)
 
 
-def is_settled(state: State, now_seconds: float) -> bool:
+def is_settled(state: State, now_seconds: float, window_seconds: float) -> bool:
     """Long enough in one state for the attainment's window to show nothing else."""
     since = state.settled_since_seconds
-    return since is not None and now_seconds - since >= SETTLE_SECONDS
+    return since is not None and now_seconds - since >= window_seconds
 
 
 def with_load(state: State, signals: Signals, demand: float, now_seconds: float) -> State:
@@ -61,8 +59,9 @@ def with_load(state: State, signals: Signals, demand: float, now_seconds: float)
     return dataclasses.replace(state, ready=ready, settled_since_seconds=since)
 
 
-def corrected(state: State, signals: Signals, target: float, now_seconds: float) -> State:
-    """The state after this look has taught what it can."""
+def corrected(state: State, signals: Signals, target: float, now_seconds: float, window_seconds: float) -> State:
+    """The state after this look has taught what it can. `window_seconds`: of the attainment, for what was changed
+    shows in it only once that has passed."""
     ready = signals.workload.ready
     if ready == 0 or not signals.whole or signals.attainment is None:
         return state
@@ -70,7 +69,7 @@ def corrected(state: State, signals: Signals, target: float, now_seconds: float)
     served = signals.served_tokens_per_second / ready
     each = estimate(state)
     if is_surely_below(signals, target):
-        if not is_settled(state, now_seconds) or served <= 0:
+        if not is_settled(state, now_seconds, window_seconds) or served <= 0:
             return state
         lower = served if each is None else min(LEAST_STEP * each, max(MOST_STEP * each, served))
         state = dataclasses.replace(state, lowered_at_seconds=now_seconds, settled_since_seconds=now_seconds)
@@ -78,13 +77,13 @@ def corrected(state: State, signals: Signals, target: float, now_seconds: float)
     if is_below(signals, target) or each is None:
         return state
     if served > each:
-        return _raised(state, served, each, now_seconds)
+        return _raised(state, served, each, now_seconds, window_seconds)
     return _grown_back(state, now_seconds)
 
 
-def _raised(state: State, served: float, each: float, now_seconds: float) -> State:
+def _raised(state: State, served: float, each: float, now_seconds: float, window_seconds: float) -> State:
     """A little at a time: a sudden load is served before it is seen that it was not served in time."""
-    if state.raised_at_seconds is not None and now_seconds - state.raised_at_seconds < SETTLE_SECONDS:
+    if state.raised_at_seconds is not None and now_seconds - state.raised_at_seconds < window_seconds:
         return state
     state = dataclasses.replace(state, raised_at_seconds=now_seconds)
     return _with(state, min(served, MOST_RAISE * each))

@@ -44,6 +44,8 @@ class Rules:
     max_replicas: int
     target: float
     behavior: ScalingBehavior = field(default_factory=ScalingBehavior)
+    window_seconds: float = 120.0
+    """How far back the attainment looks."""
     active: bool = True
     """False: mode Advisory, where decisions are published and nobody acts on them."""
 
@@ -54,6 +56,7 @@ class Rules:
             autoscaling.max_replicas,
             float(deployment.spec.sla.target),
             autoscaling.behavior,
+            autoscaling.window_seconds,
             autoscaling.mode == "Active",
         )
 
@@ -112,7 +115,7 @@ def decide(signals: Signals, state: State, now_seconds: float, rules: Rules) -> 
     history = behavior.remember(state.recommendations, now_seconds, rules.within(wish.replicas))
     chosen = _chosen(wish, current, history, state.changes, rules)
     new_state = dataclasses.replace(
-        capacity.corrected(state, signals, rules.target, now_seconds),
+        capacity.corrected(state, signals, rules.target, now_seconds, rules.window_seconds),
         calibration=factor,
         recommendations=history,
         changes=_changes(state, chosen.replicas - current, now_seconds, rules),
@@ -191,7 +194,7 @@ def _by_attainment(signals: Signals, state: State, now_seconds: float, rules: Ru
     attained = _attained(signals, rules)
     if ready + signals.workload.late < current:
         return _Wish(current, "AttainmentBelowTarget", f"{attained}; waiting for {current - ready} to become ready")
-    if not capacity.is_settled(state, now_seconds):
+    if not capacity.is_settled(state, now_seconds, rules.window_seconds):
         return _Wish(current, "AttainmentBelowTarget", f"{attained}; waiting for the last change to show its effect")
     return _Wish(current + 1, "AttainmentBelowTarget", f"{attained}; one more")
 

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from fastgen.contract import FastGenDeployment, labels
 from fastgen.contract import balancer_metrics as balancer
 from fastgen.contract import metrics as replica
 from fastgen.contract.metrics import GENERATION_RATE
-from fastgen_operator.autoscaler.signals import STALE_SECONDS
-
-LOAD_WINDOW = "1m"
-"""Of offered and served tokens: short, for load comes suddenly."""
-ATTAINMENT_WINDOW = "2m"
-"""Of requests and effective requests: long enough for a share."""
-CALIBRATION_WINDOW = "5m"
-"""Of what changes slowly: how long requests are, how well they are estimated."""
+from fastgen_operator.autoscaler.signals import SIGNAL, STALE_SECONDS
 
 
-def queries(deployment: FastGenDeployment) -> dict[str, str]:
+class Windows(NamedTuple):
+    """Over how long rates are taken, as PromQL writes it."""
+
+    load: str
+    """Of offered and served tokens: short, for load comes suddenly."""
+    attainment: str
+    """Of requests and effective requests: long enough for a share."""
+    calibration: str
+    """Of what changes slowly: how long requests are, how well they are estimated."""
+
+    @classmethod
+    def of(cls, window_seconds: int) -> Windows:
+        """Half, the whole, and two and a half times `spec.autoscaling.windowSeconds`."""
+        return cls(f"{window_seconds // 2}s", f"{window_seconds}s", f"{window_seconds * 5 // 2}s")
+
+
+def question(deployment: FastGenDeployment, window_seconds: int) -> str:
+    """All of `queries` as one query: a look is one request, and all its numbers are of one moment.
+
+    Each series of the answer carries the name of its field in the label SIGNAL.
+    """
+    asked = queries(deployment, window_seconds)
+    return "\nor ".join(f'label_replace({query}, "{SIGNAL}", "{name}", "", "")' for name, query in asked.items())
+
+
+def queries(deployment: FastGenDeployment, window_seconds: int) -> dict[str, str]:
     """A PromQL query for each field of Signals that Prometheus knows. Every one answers with one number or nothing."""
+    windows = Windows.of(window_seconds)
     own = {labels.SERIES_NAMESPACE: deployment.metadata.namespace or "", labels.SERIES_DEPLOYMENT: deployment.name}
     rate = {GENERATION_RATE: f"{deployment.spec.sla.generation_tokens_per_second:g}"}
 
@@ -30,16 +51,16 @@ def queries(deployment: FastGenDeployment) -> dict[str, str]:
     def fresh(name: str) -> str:
         return f"count(time() - timestamp({plain(name)}) < {STALE_SECONDS:g})"
 
-    offered = summed("rate", balancer.BALANCER_OFFERED_TOKENS, CALIBRATION_WINDOW)
+    offered = summed("rate", balancer.BALANCER_OFFERED_TOKENS, windows.calibration)
     return {
-        "offered_tokens_per_second": summed("rate", balancer.BALANCER_OFFERED_TOKENS, LOAD_WINDOW),
-        "calibration": f"{summed('rate', replica.OFFERED_TOKENS.sample, CALIBRATION_WINDOW)} / {offered}",
-        "tokens_per_request": f"{offered} / {summed('rate', balancer.BALANCER_OFFERED_REQUESTS, CALIBRATION_WINDOW)}",
+        "offered_tokens_per_second": summed("rate", balancer.BALANCER_OFFERED_TOKENS, windows.load),
+        "calibration": f"{summed('rate', replica.OFFERED_TOKENS.sample, windows.calibration)} / {offered}",
+        "tokens_per_request": f"{offered} / {summed('rate', balancer.BALANCER_OFFERED_REQUESTS, windows.calibration)}",
         "held_requests": f"sum({plain(balancer.BALANCER_HELD_REQUESTS)})",
         "waiting_requests": f"sum({plain(replica.NUM_REQUESTS_WAITING.sample)})",
-        "served_tokens_per_second": summed("rate", replica.SERVED_TOKENS.sample, LOAD_WINDOW),
-        "requests": summed("increase", replica.REQUESTS.sample, ATTAINMENT_WINDOW),
-        "effective_requests": summed("increase", replica.EFFECTIVE_REQUESTS.sample, ATTAINMENT_WINDOW, **rate),
+        "served_tokens_per_second": summed("rate", replica.SERVED_TOKENS.sample, windows.load),
+        "requests": summed("increase", replica.REQUESTS.sample, windows.attainment),
+        "effective_requests": summed("increase", replica.EFFECTIVE_REQUESTS.sample, windows.attainment, **rate),
         "measured_tokens_per_second": f"avg({plain(replica.CAPACITY.sample)} > 0)",
         "kv_usage": f"max({plain(replica.KV_CACHE_USAGE.sample)})",
         "balancers_seen": fresh(balancer.BALANCER_HELD_REQUESTS),

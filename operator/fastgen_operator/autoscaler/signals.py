@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from fastgen_operator.autoscaler.prometheus_json import read_number
+from fastgen_operator.autoscaler.prometheus_json import read_numbers
 
+SIGNAL = "signal"
+"""The label by which a series of the answer says which field of Signals it is."""
 STALE_SECONDS = 60.0
 """Older than this is no knowledge of now."""
 
@@ -61,7 +62,9 @@ class Signals:
     age_seconds: float | None = None
     """Age of the newest sample of a balancer."""
     problems: tuple[str, ...] = ()
-    """What was wrong with the answers of Prometheus."""
+    """What was wrong with the answer of Prometheus."""
+    failure: str | None = None
+    """Why Prometheus did not answer at all, and what to do."""
 
     @property
     def attainment(self) -> float | None:
@@ -88,6 +91,8 @@ class Signals:
     @property
     def blindness(self) -> tuple[str, str] | None:
         """Why no decision can be made: a reason and what to do. None where one can."""
+        if self.failure is not None:
+            return "PrometheusUnavailable", self.failure
         because = f" ({'; '.join(self.problems)})" if self.problems else ""
         if self.age_seconds is None or self.offered_tokens_per_second is None or self.held_requests is None:
             return "MetricsMissing", (
@@ -108,27 +113,19 @@ class Signals:
         return None
 
 
-def read_signals(answers: Mapping[str, Any], workload: Workload, now_unix_seconds: float) -> Signals:
-    """Signals from the answers of Prometheus' HTTP API (`/api/v1/query`), by the names of `promql.queries`.
+def read_signals(answer: Any, workload: Workload, now_unix_seconds: float) -> Signals:
+    """Signals from the answer of Prometheus' HTTP API (`/api/v1/query`) to `promql.question`.
 
-    An answer may be anything: the decoded JSON, None where there was none, or what a broken proxy sent. What cannot be
-    understood is not known, and said in `problems`; it is never taken for 0.
+    The answer may be anything: the decoded JSON, or what a broken proxy sent. What cannot be understood is not known,
+    and said in `problems`; it is never taken for 0.
     """
-    problems: list[str] = []
-
-    def number(name: str) -> float | None:
-        found = read_number(answers.get(name), now_unix_seconds, STALE_SECONDS)
-        if found.problem is not None:
-            problems.append(f"{name}: {found.problem}")
-        return found.value
-
-    balancers, replicas = number("balancers_seen"), number("replicas_seen")
-    values = {name: number(name) for name in _NUMBERS}
+    found = read_numbers(answer, SIGNAL, now_unix_seconds, STALE_SECONDS)
+    values: dict[str, Any] = {name: found.values.get(name) for name in _NUMBERS}
     return Signals(
         workload,
-        balancers_seen=int(balancers or 0),
-        replicas_seen=int(replicas or 0),
-        problems=tuple(problems),
+        balancers_seen=int(found.values.get("balancers_seen", 0.0)),
+        replicas_seen=int(found.values.get("replicas_seen", 0.0)),
+        problems=found.problems,
         **values,
     )
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from fastgen.contract.autoscaling import ScalingBehavior
 from fastgen_operator.autoscaler import Rules, Signals, State, Workload, decide
-from fastgen_operator.autoscaler.capacity import SETTLE_SECONDS
 from fastgen_operator.autoscaler.state import Recommendation
 
 EACH = 1000.0
@@ -336,6 +335,6 @@ def test_missed_promises_right_after_a_change_are_not_blamed_on_capacity() -> No
     state = dataclasses.replace(settled(3), ready=2)
     first = decide(bad, state, 0.0, RULES)
     assert (first.replicas, first.new_state.capacity_factor) == (3, 1.0)
-    later = decide(bad, first.new_state, SETTLE_SECONDS, RULES)
+    later = decide(bad, first.new_state, RULES.window_seconds, RULES)
     assert later.replicas == 4
     assert later.new_state.capacity_factor < 1.0
