@@ -34,6 +34,7 @@ class ScalingMetrics:
         gauge("capacity_tokens_per_second", "What one replica can do while it keeps the promise; NaN: not known.")
         gauge("capacity_factor", "That capacity, divided by what replicas measured when they started.")
         gauge("attainment_ratio", "Share of the requests that kept the promise; NaN: no request ended, or not known.")
+        gauge("target_ratio", "The share that should: spec.sla.target.")
         gauge("signal_age_seconds", "Age of the newest sample of a balancer when it was read; NaN: there is none.")
         gauge("informed", "1 while the signals allow to decide; 0 while the autoscaler holds for want of them.")
         self.decisions = Counter(
@@ -62,8 +63,8 @@ class ScalingMetrics:
         )
         self._reasons: dict[Key, set[str]] = {}
 
-    def looked(self, key: Key, signals: Signals, decision: Decision) -> None:
-        """One look is over."""
+    def looked(self, key: Key, signals: Signals, decision: Decision, target: float) -> None:
+        """One look is over. `target`: the share of requests that should keep the promise."""
         numbers = decision.numbers
         values = {
             "desired_replicas": decision.replicas,
@@ -74,6 +75,7 @@ class ScalingMetrics:
             "capacity_tokens_per_second": estimate(decision.new_state),
             "capacity_factor": decision.new_state.capacity_factor,
             "attainment_ratio": numbers.attainment,
+            "target_ratio": target,
             "signal_age_seconds": signals.age_seconds,
             "informed": int(decision.is_informed),
         }

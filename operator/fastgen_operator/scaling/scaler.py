@@ -180,7 +180,7 @@ class Scaler:
         watched.state = decision.new_state
         if not self._is_current(key, watched):
             return
-        self._metrics.looked(key, signals, decision)
+        self._metrics.looked(key, signals, decision, rules.target)
         self._publisher.publish(key, decision)
         if not rules.active and before is not None and before.replicas != decision.replicas:
             await self._say(key, decision, before.replicas, active=False)
