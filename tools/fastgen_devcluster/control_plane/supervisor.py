@@ -1,0 +1,260 @@
+"""The process that owns a cluster: it starts everything, waits until it is ready, and ends it in the right order.
+
+    python -m fastgen_devcluster.control_plane.supervisor FOLDER
+
+FOLDER holds plan.json, and its lock is inherited from whoever made it. On its standard output it says what happens,
+a JSON object a line, ending with {"ready": true} or {"error": "..."}. It ends on SIGTERM, and, where the plan names a
+parent, when that process ends, however it does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastgen.errors import FastGenError
+from fastgen.local_state import process_start_ticks
+from fastgen_devcluster.api import Api
+from fastgen_devcluster.control_plane import command_lines, components, control, readiness
+from fastgen_devcluster.control_plane.credentials import write_credentials
+from fastgen_devcluster.control_plane.running import RunningComponent
+from fastgen_devcluster.errors import DevClusterError
+from fastgen_devcluster.options import ClusterOptions
+from fastgen_devcluster.ports import LOOPBACK, PortClaim, claim_port
+from fastgen_devcluster.state import ClusterFolder, ClusterRecord, ProcessId
+
+READY_SECONDS = 90.0
+LOOK_SECONDS = 0.05
+PORTS = ("etcd", "etcd-peer", "kube-apiserver", "prometheus", components.PROXY_NAME)
+
+
+class StopRequested(Exception):
+    """Whoever started the cluster wants it to end, or is gone."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the supervisor is to do."""
+
+    options: ClusterOptions
+    binaries: dict[str, Path]
+    parent: ProcessId | None
+    """The cluster ends when this process does; none where it goes on by itself."""
+
+    def to_json(self) -> str:
+        binaries = {name: str(path) for name, path in self.binaries.items()}
+        return json.dumps({"options": self.options.to_json(), "binaries": binaries, "parent": self.parent})
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        values = json.loads(text)
+        return cls(
+            options=ClusterOptions.from_json(values["options"]),
+            binaries={name: Path(path) for name, path in values["binaries"].items()},
+            parent=ProcessId(*values["parent"]) if values["parent"] else None,
+        )
+
+
+class Supervisor:
+    """See the module."""
+
+    def __init__(self, folder: ClusterFolder, plan: Plan, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.plan = plan
+        self._say = say
+        self._stop_requested = False
+        self._ports: dict[str, PortClaim] = {name: claim_port() for name in PORTS}
+        self.record = ClusterRecord(
+            name=plan.options.name,
+            supervisor=ProcessId(os.getpid(), process_start_ticks(os.getpid()) or 0),
+            server=f"https://{LOOPBACK}:{self.port('kube-apiserver')}",
+            binaries={name: str(path) for name, path in plan.binaries.items()},
+        )
+        credentials = write_credentials(folder, cluster=plan.options.name, server_url=self.record.server)
+        audit_policy = folder.path / "audit-policy.yaml"
+        audit_policy.write_text(command_lines.AUDIT_POLICY)
+        self.site = command_lines.Site(
+            folder=folder.path,
+            binaries=plan.binaries,
+            ports={name: claim.port for name, claim in self._ports.items()},
+            credentials=credentials,
+            audit_policy=audit_policy,
+            audit_log=folder.audit_log,
+        )
+        self.api = Api(
+            self.record.server,
+            authority=credentials.authority,
+            certificate=credentials.admin.certificate,
+            key=credentials.admin.key,
+        )
+        self.running: dict[str, RunningComponent] = {}
+
+    def port(self, component: str) -> int:
+        return self._ports[component].port
+
+    def request_stop(self, *_: object) -> None:
+        self._stop_requested = True
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Everything up and ready. Raises DevClusterError with the reason, or StopRequested."""
+        etcd, api_server, *controllers = components.core_components(self.site)
+        self._launch(etcd)
+        self._launch(api_server)
+        self._wait("the API server", lambda: readiness.api_server(self.api))
+        for component in (*controllers, *components.further_components(self.site, self.plan.options)):
+            self._launch(component)
+        self._wait("the controllers", lambda: readiness.controllers(self.api))
+        if "process-node" in self.running:
+            names = self.plan.options.node_names
+            self._wait("the nodes", lambda: readiness.nodes(self.api, names))
+        self._write_record(state="running")
+
+    def _launch(self, component: components.Component) -> None:
+        running = self.running.setdefault(component.name, RunningComponent(component, self.folder))
+        running.start()
+        self._write_record()
+
+    def _wait(self, what: str, check: Callable[[], str | None]) -> None:
+        """Until `check` answers None, while every component lives and nobody wants to stop."""
+        began = time.monotonic()
+        while (reason := check()) is not None:
+            if self._should_stop():
+                raise StopRequested
+            for component in self.running.values():
+                component.check_alive()
+            if time.monotonic() - began > READY_SECONDS:
+                raise DevClusterError(f"{what} did not become ready within {READY_SECONDS:g} s: {reason}")
+            time.sleep(LOOK_SECONDS)
+        self._say(f"{what}: ready after {time.monotonic() - began:.1f} s")
+
+    def _should_stop(self) -> bool:
+        parent = self.plan.parent
+        return self._stop_requested or (parent is not None and not parent.is_alive())
+
+    def _write_record(self, **changes: Any) -> None:
+        processes = {name: running.process_id() for name, running in self.running.items()}
+        self.record = ClusterRecord(**{**vars(self.record), "processes": processes, **changes})
+        self.folder.write_record(self.record)
+
+    # -- while it runs ----------------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Do what `control` asks, until somebody wants the cluster to end."""
+        with contextlib.ExitStack() as stack:
+            selector = stack.enter_context(selectors.DefaultSelector())
+            listener = stack.enter_context(control.listen(self.folder))
+            selector.register(listener, selectors.EVENT_READ)
+            selector.register(stack.enter_context(_wake_up_on_signals()), selectors.EVENT_READ)
+            if self.plan.parent is not None and self.plan.parent.is_alive():
+                selector.register(stack.enter_context(_process_handle(self.plan.parent.pid)), selectors.EVENT_READ)
+            while not self._should_stop():
+                for key, _ in selector.select():
+                    if key.fileobj is listener:
+                        control.answer(listener, self._control)
+
+    def _control(self, request: control.Request) -> None:
+        running = self.running.get(request.component)
+        if running is None:
+            raise DevClusterError(
+                f"the cluster has no component '{request.component}'; it has: {', '.join(self.running)}"
+            )
+        if request.action in ("stop", "restart"):
+            running.stop()
+        if request.action in ("start", "restart"):
+            running.start()
+            check = self._checks().get(request.component)
+            if check is not None:
+                self._wait(request.component, check)
+        self._write_record()
+
+    def _checks(self) -> dict[str, Callable[[], str | None]]:
+        """When a component that was started again is ready; one that is not here is as soon as it runs."""
+        return {
+            "kube-apiserver": lambda: readiness.api_server(self.api),
+            "kube-controller-manager": lambda: readiness.controllers(self.api),
+            "process-node": lambda: readiness.nodes(self.api, self.plan.options.node_names),
+        }
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End everything, in the reverse order of the start, and remove the folder."""
+        self._write_record(state="stopping")
+        for running in reversed(self.running.values()):
+            running.stop()
+        keep = self.plan.options.keep_logs_in
+        if keep is not None:
+            shutil.copytree(self.folder.logs, keep, dirs_exist_ok=True)
+        shutil.rmtree(self.folder.path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _process_handle(pid: int) -> Iterator[int]:
+    handle = os.pidfd_open(pid)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _wake_up_on_signals() -> Iterator[int]:
+    """A descriptor that becomes readable when a signal has come, so that waiting ends."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    before = signal.set_wakeup_fd(write)
+    try:
+        yield read
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(read)
+        os.close(write)
+
+
+def _tell(**message: object) -> None:
+    with contextlib.suppress(OSError):  # whoever listened has gone; the cluster's end is decided elsewhere
+        print(json.dumps(message), flush=True)
+
+
+def main() -> int:
+    """0 after an ordered end, 1 where the cluster could not start."""
+    folder = ClusterFolder(Path(sys.argv[1]))
+    plan = Plan.from_json(folder.plan.read_text())
+    supervisor = Supervisor(folder, plan, say=lambda text: _tell(progress=text))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, supervisor.request_stop)
+    try:
+        supervisor.start()
+        _tell(ready=True)
+        _detach_output()
+        supervisor.serve()
+    except StopRequested:
+        pass
+    except FastGenError as error:
+        _tell(error=str(error))
+        return 1
+    finally:
+        supervisor.stop()
+    return 0
+
+
+def _detach_output() -> None:
+    """Let go of the pipe on standard output, so that whoever reads it sees its end."""
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
