@@ -17,6 +17,7 @@ ETCD = "3.7.3"
 HELM = "4.3.1"
 PROMETHEUS = "3.15.0"
 KWOK = "0.8.0"
+PROMETHEUS_OPERATOR = "0.85.0"  # its CRDs only
 
 Version = tuple[int, int]
 """Major and minor."""
@@ -29,11 +30,11 @@ class Archive(NamedTuple):
     """Where it is: the program itself, or a .tar.gz."""
     member: str | None
     """The program's path inside the .tar.gz; None where the download is the program."""
-    checksums_url: str
-    """Where upstream publishes its SHA-256: a bare digest, or lines of `digest  file name`."""
-    sha256: Mapping[str, str] = {}
-    """The digest by architecture where it could be verified and pinned. For the rest the one that upstream publishes
-    beside the archive is fetched over TLS: it guards against a broken download, not against a broken upstream."""
+    sha256: Mapping[str, str]
+    """Its digest by architecture, as several distributions that package it agree on."""
+    checksums_url: str | None = None
+    """Where no digest is pinned: upstream's own list (`digest  file name` lines), fetched over TLS beside the archive.
+    That guards against a broken download, not against a broken upstream; pin the digest when you know it."""
 
 
 class Program(NamedTuple):
@@ -64,16 +65,15 @@ class Family(NamedTuple):
     tags: tuple[str, ...] = ()
 
 
-def _kubernetes(name: str, *version_arguments: str) -> Program:
-    url = "https://dl.k8s.io/release/v{version}/bin/linux/{arch}/" + name
-    return Program(
-        name, f"k8s.io/kubernetes/cmd/{name}", Archive(url, None, url + ".sha256"), version_arguments or ("--version",)
+def _kubernetes(name: str, amd64: str, arm64: str, *version_arguments: str) -> Program:
+    archive = Archive(
+        "https://dl.k8s.io/release/v{version}/bin/linux/{arch}/" + name, None, {"amd64": amd64, "arm64": arm64}
     )
+    return Program(name, f"k8s.io/kubernetes/cmd/{name}", archive, version_arguments or ("--version",))
 
 
 _ETCD_RELEASE = "https://github.com/etcd-io/etcd/releases/download/v{version}/"
 _PROMETHEUS_RELEASE = "https://github.com/prometheus/prometheus/releases/download/v{version}/"
-_KWOK_RELEASE = "https://github.com/kubernetes-sigs/kwok/releases/download/v{version}/"
 _HELM_ARCHIVE = "https://get.helm.sh/helm-v{version}-linux-{arch}.tar.gz"
 
 FAMILIES = (
@@ -82,10 +82,28 @@ FAMILIES = (
         KUBERNETES,
         f"v{KUBERNETES}",
         (
-            _kubernetes("kube-apiserver"),
-            _kubernetes("kube-controller-manager"),
-            _kubernetes("kube-scheduler"),
-            _kubernetes("kubectl", "version", "--client"),
+            _kubernetes(
+                "kube-apiserver",
+                "1f217d397234a6d065da663c6e086fdb02c0f0de97a0758ff3e6f3956f4ef8ab",
+                "16001b9d35d23634c361a1e2b7b0fc7abe186984af697ef7a869c8c8cded78b7",
+            ),
+            _kubernetes(
+                "kube-controller-manager",
+                "7edfe976d5a06c7a702d653e914095f4a732a04bb2139115b6a6eba6a9b781c7",
+                "27868a5c822824945b93f2d8a724a5dcd99affc68b47230ae766bff8795bbb84",
+            ),
+            _kubernetes(
+                "kube-scheduler",
+                "b8955d4518c902110b50a825364339b1fb673822518ce0ba081a69ed634f8eee",
+                "ca1c7cd0033942bf9ef7eac80e18375d91f6f29487244c3e685f11163b01a88d",
+            ),
+            _kubernetes(
+                "kubectl",
+                "ebbd080e7c2e275093b55915722043257eb24004363e20acb3c4d71919f88336",
+                "3d86f24401c41ae5a46ac50eef8865fe891d3647d324a0836f6c63757a126e62",
+                "version",
+                "--client",
+            ),
         ),
         oldest=(1, 36),
         newest=(1, 36),
@@ -106,6 +124,7 @@ FAMILIES = (
                 Archive(
                     _ETCD_RELEASE + "etcd-v{version}-linux-{arch}.tar.gz",
                     "etcd-v{version}-linux-{arch}/etcd",
+                    {},
                     _ETCD_RELEASE + "SHA256SUMS",
                 ),
             ),
@@ -121,7 +140,7 @@ FAMILIES = (
             Program(
                 "helm",
                 "helm.sh/helm/v4/cmd/helm",
-                Archive(_HELM_ARCHIVE, "linux-{arch}/helm", _HELM_ARCHIVE + ".sha256sum"),
+                Archive(_HELM_ARCHIVE, "linux-{arch}/helm", {}, _HELM_ARCHIVE + ".sha256sum"),
                 ("version", "--short"),
             ),
         ),
@@ -141,7 +160,10 @@ FAMILIES = (
                 Archive(
                     _PROMETHEUS_RELEASE + "prometheus-{version}.linux-{arch}.tar.gz",
                     "prometheus-{version}.linux-{arch}/prometheus",
-                    _PROMETHEUS_RELEASE + "sha256sums.txt",
+                    {
+                        "amd64": "2a542df32eac02ee17b9d844fb2aa1de00dafa5476579ba8a3ba862e9d572ea0",
+                        "arm64": "f1f90ec08e849d494ca66c611470afc50192f0355f1a61c33f2cbde02d067823",
+                    },
                 ),
             ),
         ),
@@ -159,7 +181,14 @@ FAMILIES = (
             Program(
                 "kwok",
                 "sigs.k8s.io/kwok/cmd/kwok",
-                Archive(_KWOK_RELEASE + "kwok-linux-{arch}", None, _KWOK_RELEASE + "kwok-linux-{arch}.sha256"),
+                Archive(
+                    "https://github.com/kubernetes-sigs/kwok/releases/download/v{version}/kwok-linux-{arch}",
+                    None,
+                    {
+                        "amd64": "f5a4385a2ae1b9dd7f8acae18e002a75c0ebba124ae9d7259aa8dadb50711f46",
+                        "arm64": "628f7d277860f524a2a775c217adcc58828e7b59ab0933680315784f1b8b0e37",
+                    },
+                ),
             ),
         ),
         oldest=(0, 8),
@@ -167,4 +196,42 @@ FAMILIES = (
     ),
 )
 
-NAMES = tuple(program.name for family in FAMILIES for program in family.programs)
+NAMES: tuple[str, ...] = tuple(program.name for family in FAMILIES for program in family.programs)
+
+
+class File(NamedTuple):
+    """One file of an upstream's source."""
+
+    name: str
+    url: str
+    in_module: str
+    """Its path inside the Go module."""
+    sha256: str
+
+
+class Asset(NamedTuple):
+    """Manifests that an upstream ships in its source; the same files by URL or inside a Go module."""
+
+    name: str
+    version: str
+    module: str
+    files: tuple[File, ...]
+
+
+def _monitoring_crd(plural: str, sha256: str) -> File:
+    path = f"example/prometheus-operator-crd/monitoring.coreos.com_{plural}.yaml"
+    source = "https://raw.githubusercontent.com/prometheus-operator/prometheus-operator"
+    return File(f"{plural}.yaml", f"{source}/v{PROMETHEUS_OPERATOR}/{path}", path, sha256)
+
+
+ASSETS = (
+    Asset(
+        "prometheus-operator-crds",
+        PROMETHEUS_OPERATOR,
+        "github.com/prometheus-operator/prometheus-operator",
+        (
+            _monitoring_crd("servicemonitors", "1dae27b7189b5ce7b9ab764656c18b4c75a45cde1e6f3af6a5e84c4317628919"),
+            _monitoring_crd("prometheusrules", "98fd16c9ab79fba8dcd6ef62c957c98cd6546ab74ce0a4ecf09ddf2fda03020e"),
+        ),
+    ),
+)

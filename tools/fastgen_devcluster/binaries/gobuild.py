@@ -1,4 +1,4 @@
-"""Building a binary with the Go toolchain, from the modules under `gotools/`.
+"""Building a program with the Go toolchain, from the modules under `gotools/`.
 
 Go's build cache is a folder of ours (6 GB for everything), removed when all is built; its module cache is the person's
 own, as for anything they build with Go. An interrupted build goes on where it was.
@@ -10,22 +10,79 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from fastgen_devcluster.binaries.cache import GOTOOLS, Cache
 from fastgen_devcluster.binaries.errors import NotObtainedError
+from fastgen_devcluster.binaries.following import Followed, follow
 from fastgen_devcluster.versions import Family, Program
 
 USUAL_PLACE = Path("/usr/local/go/bin/go")
+NEEDED_BYTES = 7_000_000_000
+"""Free disk a build of everything needs; what is built already needs none."""
+LINES_TOLD = 12
 _NEEDS = re.compile(r"^go (\d+)\.(\d+)", re.MULTILINE)
 _IS = re.compile(r"go(\d+)\.(\d+)")
+_NO_NETWORK = re.compile(
+    r"dial tcp|no such host|connection refused|i/o timeout|TLS handshake timeout|proxyconnect|network is unreachable"
+    r"|disabled by GOPROXY=off"
+)
 
 
-def go_tool(family: Family) -> Path:
+class GoBuild:
+    """Builds one program after another; remembers that there is no network, once that is known."""
+
+    def __init__(self, cache: Cache, on_progress: Callable[[str], None], gotools: Path = GOTOOLS) -> None:
+        self._cache = cache
+        self._on_progress = on_progress
+        self._gotools = gotools
+        self._offline = False
+
+    def build(self, family: Family, program: Program) -> Path:
+        """Build one program and put it into the cache; NotObtainedError says why not."""
+        module = self._gotools / family.name
+        go = go_tool(module)
+        self._cache.folder.mkdir(parents=True, exist_ok=True)
+        free_bytes = shutil.disk_usage(self._cache.folder).free
+        if free_bytes < NEEDED_BYTES and not self._cache.go_build.exists():
+            raise NotObtainedError(
+                f"Go build: {free_bytes / 1e9:.1f} GB are free for {self._cache.folder},"
+                f" a build needs {NEEDED_BYTES / 1e9:.0f} GB for a while"
+            )
+        tags = ["-tags", ",".join(family.tags)] if family.tags else []
+        packages = self._packages(go, module, program, tags)
+        output = self._cache.unfinished(family) / f"{program.name}-{os.getpid()}"
+        flags = ["-v", "-trimpath", "-ldflags", " ".join(("-s", "-w", *family.ldflags)), *tags]
+        told = _Told(program.name, packages, self._on_progress)
+        self._run([str(go), "build", *flags, "-o", str(output), program.package], module, program, told.compiled)
+        told.done(output)
+        return self._cache.keep(family, program.name, output)
+
+    def _packages(self, go: Path, module: Path, program: Program, tags: list[str]) -> int:
+        """Gets the modules, and counts what there is to compile."""
+        told = _Told(program.name, 0, self._on_progress)
+        command = [str(go), "list", "-deps", *tags, "-f", "{{.ImportPath}}", program.package]
+        return len(self._run(command, module, program, told.downloaded).output.splitlines())
+
+    def _run(self, command: list[str], module: Path, program: Program, on_line: Callable[[str], None]) -> Followed:
+        env = environment(self._cache.go_build) | ({"GOPROXY": "off"} if self._offline else {})
+        done = follow(command, folder=module, environment=env, on_line=on_line)
+        if done.status == 0:
+            return done
+        last = "".join(f"\n        {line}" for line in done.lines[-LINES_TOLD:])
+        if _NO_NETWORK.search("\n".join(done.lines)):
+            self._offline = True
+            proxy = os.environ.get("GOPROXY") or "proxy.golang.org"
+            raise NotObtainedError(f"Go build: the Go modules cannot be downloaded (GOPROXY: {proxy}):{last}")
+        raise NotObtainedError(f"Go build: go {command[1]} ended with {done.status}, its last lines:{last}")
+
+
+def go_tool(module: Path) -> Path:
     """The `go` command; NotObtainedError says why there is none, or none that will do."""
     found = shutil.which("go") or (str(USUAL_PLACE) if os.access(USUAL_PLACE, os.X_OK) else None)
-    needs = _NEEDS.search((GOTOOLS / family.name / "go.mod").read_text(encoding="utf-8"))
+    needs = _NEEDS.search((module / "go.mod").read_text(encoding="utf-8"))
     assert needs is not None
     wanted = f"Go {needs[1]}.{needs[2]} or newer"
     if found is None:
@@ -41,8 +98,9 @@ def go_tool(family: Family) -> Path:
 
 def environment(build_cache: Path | None = None) -> dict[str, str]:
     """The person's environment without what would change the outcome (their proxies and module cache stay)."""
-    hurtful = ("GOFLAGS", "GOOS", "GOARCH", "GOEXPERIMENT", "GOWORK", "GO111MODULE", "GOTMPDIR", "GOBIN")
+    hurtful = ("GOOS", "GOARCH", "GOEXPERIMENT", "GO111MODULE", "GOTMPDIR", "GOBIN")
     env = {name: value for name, value in os.environ.items() if name not in hurtful}
+    env.setdefault("HOME", str(Path.home()))
     # Set, not left empty: an empty variable would let `go env -w GOFLAGS=…` through.
     env |= {"GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
     if build_cache is not None:
@@ -50,17 +108,38 @@ def environment(build_cache: Path | None = None) -> dict[str, str]:
     return env
 
 
-def build(family: Family, program: Program, cache: Cache, on_progress: Callable[[str], None]) -> Path:
-    """Build one program and put it into the cache."""
-    go = go_tool(family)
-    output = cache.unfinished(family) / program.name
-    command = [str(go), "build", "-trimpath", "-ldflags", " ".join(("-s", "-w", *family.ldflags))]
-    command += ["-tags", ",".join(family.tags)] if family.tags else []
-    command += ["-o", str(output), program.package]
-    on_progress(f"{program.name}: building")
-    done = subprocess.run(
-        command, cwd=GOTOOLS / family.name, env=environment(cache.go_build), capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise NotObtainedError(f"Go build: {done.stderr[-2000:]}")
-    return cache.keep(family, program.name, output)
+class _Told:
+    """Turns go's lines into progress: how long it has been, how much is compiled, and what."""
+
+    EVERY_SECONDS = 10.0
+
+    def __init__(self, name: str, packages: int, on_progress: Callable[[str], None]) -> None:
+        self._name = name
+        self._packages = packages
+        self._on_progress = on_progress
+        self._started = self._said_at = time.monotonic()
+        self._count = 0
+        if packages:
+            on_progress(f"{name}: building with Go")
+
+    def downloaded(self, line: str) -> None:
+        if line.startswith("go: downloading "):
+            self._count += 1
+            self._say(f"Go modules, {self._count} so far ({line.removeprefix('go: downloading ')})")
+
+    def compiled(self, line: str) -> None:
+        if not line.startswith(("go: ", "#")):
+            self._count += 1
+            self._say(f"compiled {self._count} of at most {self._packages} packages ({line})")
+
+    def done(self, output: Path) -> None:
+        self._on_progress(f"{self._name}: built, {output.stat().st_size / 1e6:.0f} MB, {self._elapsed()}")
+
+    def _say(self, text: str) -> None:
+        if time.monotonic() - self._said_at >= self.EVERY_SECONDS:
+            self._said_at = time.monotonic()
+            self._on_progress(f"{self._name}: {self._elapsed()}, {text}")
+
+    def _elapsed(self) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        return f"{minutes}:{seconds:02d}"
