@@ -72,11 +72,11 @@ def download(source: Source, into: Path, on_progress: Callable[[str], None]) -> 
     """Download to `into`. What an earlier attempt left there is gone on with."""
     resumed = into.exists() and into.stat().st_size > 0
     _download_despite_cuts(source, into, on_progress)
-    if resumed and _sha256(into) != source.sha256:
+    if resumed and sha256_of(into) != source.sha256:
         # What was left may have been another file's: once more, from its beginning.
         into.unlink()
         _download_despite_cuts(source, into, on_progress)
-    is_sha256 = _sha256(into)
+    is_sha256 = sha256_of(into)
     if is_sha256 != source.sha256:
         into.unlink()
         raise NotObtainedError(f"{source.url}: its SHA-256 is {is_sha256}, expected was {source.sha256}; not used")
@@ -179,6 +179,7 @@ def _reason(failure: BaseException) -> str:
     return str(failure) or type(failure).__name__
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

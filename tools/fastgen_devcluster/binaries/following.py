@@ -25,7 +25,11 @@ class Followed(NamedTuple):
 
 
 def follow(
-    command: Sequence[str], *, folder: Path, environment: Mapping[str, str], on_line: Callable[[str], None]
+    command: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    on_line: Callable[[str], object] = str,
 ) -> Followed:
     """Run `command` and hand each line of its standard error to `on_line`; it ends when we do, however."""
     lines = []
