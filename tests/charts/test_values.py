@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import generate_chart_docs as generator
 import pytest
 import yaml
+
+import generate_chart_docs as generator
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "fastgen-operator"
