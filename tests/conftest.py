@@ -13,8 +13,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` are skipped where there is no CUDA device."""
+    """Tests marked `cluster` are slow, too. Tests marked `gpu` are skipped where there is no CUDA device."""
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            item.add_marker("slow")
     for_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if not for_gpu:
         return

@@ -1,0 +1,46 @@
+"""What a cluster looked like when a test failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cluster_namespace import Namespace
+from cluster_operator import Operator
+
+from fastgen_devcluster.errors import DevClusterError
+
+LOG_LINES = 25
+
+
+def report_of(fixtures: Mapping[str, Any]) -> str:
+    """Deployments, pods, events and logs of the test's namespaces, and the operator's log."""
+    parts = [_namespace(value) for value in fixtures.values() if isinstance(value, Namespace)]
+    parts += [f"== the operator's log\n{value.log()}" for value in fixtures.values() if isinstance(value, Operator)]
+    return "\n".join(parts)
+
+
+def _namespace(namespace: Namespace) -> str:
+    words = (
+        ("get", "fgd,deployments,pods", "--output=wide"),
+        ("get", "fgd", "--output=jsonpath={range .items[*]}{.metadata.name}{'\\n'}{range .status.conditions[*]}"
+         "  {.type}={.status} {.reason} (generation {.observedGeneration}): {.message}{'\\n'}{end}{end}"),
+        ("get", "events", "--sort-by=.metadata.creationTimestamp"),
+    )  # fmt: skip
+    return "\n".join([*(_said(namespace, *line) for line in words), _logs(namespace)])
+
+
+def _said(namespace: Namespace, *words: str) -> str:
+    try:
+        return f"== kubectl {words[0]} {words[1]}\n{namespace.kubectl(*words)}"
+    except DevClusterError as error:
+        return str(error)
+
+
+def _logs(namespace: Namespace) -> str:
+    """The end of each container's log, those of pods that are gone included where they were kept."""
+    found = ""
+    for log in sorted((namespace.cluster.folder / "pods" / namespace.name).glob("*/*.log")):
+        lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        found += f"== {log.parent.name}/{log.name}\n" + "\n".join(lines) + "\n"
+    return found
