@@ -41,6 +41,7 @@ class Credentials:
     etcd_client: KeyPair
     front_proxy_client: KeyPair
     admin: KeyPair
+    service_proxy: KeyPair
     token_signing: KeyPair
     """The public and the private key of service-account tokens."""
     kubeconfigs: Path
@@ -56,10 +57,9 @@ USERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "process-node": ("devcluster:process-node", ("system:masters",)),
     "kwok": ("devcluster:kwok", ("system:masters",)),
     "prometheus": (PROMETHEUS_USER, ()),
-    "service-proxy": (PROXY_USER, ()),
 }
 """Component to its user and groups. The first two have their rights from Kubernetes itself; what plays nodes may do
-anything, as it stands for kubelets of many nodes at once; the last two get theirs in rights.py."""
+anything, as it stands for kubelets of many nodes at once; Prometheus gets its own in rights.py."""
 
 
 def write_credentials(folder: ClusterFolder, *, cluster: str, server_url: str) -> Credentials:
@@ -99,6 +99,7 @@ def write_credentials(folder: ClusterFolder, *, cluster: str, server_url: str) -
             *front_proxy_authority.client("front-proxy-client").write(folder.certificates, "front-proxy-client")
         ),
         admin=KeyPair(*admin.write(folder.certificates, "admin")),
+        service_proxy=KeyPair(*authority.client(PROXY_USER).write(folder.certificates, "service-proxy")),
         token_signing=KeyPair(write("tokens.pub", public), write("tokens.key", private)),
         kubeconfigs=folder.kubeconfigs,
     )

@@ -25,7 +25,7 @@ from typing import Any
 from fastgen.errors import FastGenError
 from fastgen.local_state import process_start_ticks
 from fastgen_devcluster.api import Api
-from fastgen_devcluster.control_plane import command_lines, components, control, readiness
+from fastgen_devcluster.control_plane import command_lines, components, control, readiness, rights
 from fastgen_devcluster.control_plane.credentials import write_credentials
 from fastgen_devcluster.control_plane.running import RunningComponent
 from fastgen_devcluster.errors import DevClusterError
@@ -35,7 +35,7 @@ from fastgen_devcluster.state import ClusterFolder, ClusterRecord, ProcessId
 
 READY_SECONDS = 90.0
 LOOK_SECONDS = 0.05
-PORTS = ("etcd", "etcd-peer", "kube-apiserver", "prometheus", components.PROXY_NAME)
+PORTS = ("etcd", "etcd-peer", "kube-apiserver", components.PROMETHEUS, components.PROXY)
 
 
 class StopRequested(Exception):
@@ -73,11 +73,14 @@ class Supervisor:
         self.plan = plan
         self._say = say
         self._stop_requested = False
+        self._began = time.monotonic()
         self._ports: dict[str, PortClaim] = {name: claim_port() for name in PORTS}
         self.record = ClusterRecord(
             name=plan.options.name,
             supervisor=ProcessId(os.getpid(), process_start_ticks(os.getpid()) or 0),
             server=f"https://{LOOPBACK}:{self.port('kube-apiserver')}",
+            prometheus_url=f"http://{LOOPBACK}:{self.port(components.PROMETHEUS)}" if plan.options.prometheus else "",
+            proxy_url=f"http://{LOOPBACK}:{self.port(components.PROXY)}",
             binaries={name: str(path) for name, path in plan.binaries.items()},
         )
         credentials = write_credentials(folder, cluster=plan.options.name, server_url=self.record.server)
@@ -112,13 +115,13 @@ class Supervisor:
         etcd, api_server, *controllers = components.core_components(self.site)
         self._launch(etcd)
         self._launch(api_server)
-        self._wait("the API server", lambda: readiness.api_server(self.api))
-        for component in (*controllers, *components.further_components(self.site, self.plan.options)):
+        self._wait_ready(api_server.name)
+        rights.grant(self.api)
+        others = (*controllers, *components.further_components(self.site, self.plan.options))
+        for component in others:
             self._launch(component)
-        self._wait("the controllers", lambda: readiness.controllers(self.api))
-        if "process-node" in self.running:
-            names = self.plan.options.node_names
-            self._wait("the nodes", lambda: readiness.nodes(self.api, names))
+        for component in others:
+            self._wait_ready(component.name)
         self._write_record(state="running")
 
     def _launch(self, component: components.Component) -> None:
@@ -126,8 +129,12 @@ class Supervisor:
         running.start()
         self._write_record()
 
-    def _wait(self, what: str, check: Callable[[], str | None]) -> None:
-        """Until `check` answers None, while every component lives and nobody wants to stop."""
+    def _wait_ready(self, name: str) -> None:
+        """Until it is ready (one that is not in _checks is as soon as it runs), every component lives on and nobody
+        wants to stop."""
+        check = self._checks().get(name)
+        if check is None:
+            return
         began = time.monotonic()
         while (reason := check()) is not None:
             if self._should_stop():
@@ -135,9 +142,9 @@ class Supervisor:
             for component in self.running.values():
                 component.check_alive()
             if time.monotonic() - began > READY_SECONDS:
-                raise DevClusterError(f"{what} did not become ready within {READY_SECONDS:g} s: {reason}")
+                raise DevClusterError(f"{name} did not become ready within {READY_SECONDS:g} s: {reason}")
             time.sleep(LOOK_SECONDS)
-        self._say(f"{what}: ready after {time.monotonic() - began:.1f} s")
+        self._say(f"{name} is ready ({time.monotonic() - self._began:.1f} s)")
 
     def _should_stop(self) -> bool:
         parent = self.plan.parent
@@ -174,16 +181,15 @@ class Supervisor:
             running.stop()
         if request.action in ("start", "restart"):
             running.start()
-            check = self._checks().get(request.component)
-            if check is not None:
-                self._wait(request.component, check)
+            self._wait_ready(request.component)
         self._write_record()
 
     def _checks(self) -> dict[str, Callable[[], str | None]]:
-        """When a component that was started again is ready; one that is not here is as soon as it runs."""
         return {
             "kube-apiserver": lambda: readiness.api_server(self.api),
             "kube-controller-manager": lambda: readiness.controllers(self.api),
+            components.PROXY: lambda: readiness.http_ok(f"{self.record.proxy_url}/readyz"),
+            components.PROMETHEUS: lambda: readiness.http_ok(f"{self.record.prometheus_url}/-/ready"),
             "process-node": lambda: readiness.nodes(self.api, self.plan.options.node_names),
         }
 
