@@ -21,6 +21,7 @@ PROMETHEUS_OPERATOR = "0.85.0"  # its CRDs only
 
 Version = tuple[int, int]
 """Major and minor."""
+ANY_MINOR = 999
 
 
 class Archive(NamedTuple):
@@ -145,7 +146,7 @@ FAMILIES = (
             ),
         ),
         oldest=(4, 0),
-        newest=(4, 99),
+        newest=(4, ANY_MINOR),
         ldflags=(f"-X helm.sh/helm/v4/internal/version.version=v{HELM}",),
     ),
     Family(
@@ -168,7 +169,7 @@ FAMILIES = (
             ),
         ),
         oldest=(3, 0),
-        newest=(3, 99),
+        newest=(3, ANY_MINOR),
         ldflags=(f"-X github.com/prometheus/common/version.Version={PROMETHEUS}",),
         # Discovery by cloud is most of Prometheus' code; a devcluster needs Kubernetes' alone.
         tags=("remove_all_sd", "enable_kubernetes_sd", "enable_dns_sd"),

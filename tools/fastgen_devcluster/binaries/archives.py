@@ -36,7 +36,7 @@ class Archives:
         host = urlsplit(url).netloc
         if host in self._unreachable:
             raise NotObtainedError(f"official archive: {host} cannot be reached ({self._unreachable[host]})")
-        folder = cache.unfinished(family)
+        folder = cache.unfinished(cache.family_folder(family))
         try:
             sha256 = archive.sha256.get(architecture) or _published_sha256(archive, family)
             got = folder / url.rsplit("/", 1)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,8 +39,7 @@ def _whole(asset: Asset, folder: Path) -> bool:
 
 def _get(asset: Asset, folder: Path, cache: Cache, on_progress: Callable[[str], None]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = cache.folder / "unfinished"
-    unfinished.mkdir(exist_ok=True)
+    unfinished = cache.unfinished(folder)
     tried = []
     for way in (_by_url, _from_module):
         try:
@@ -48,6 +48,7 @@ def _get(asset: Asset, folder: Path, cache: Cache, on_progress: Callable[[str], 
         except NotObtainedError as failure:
             tried.append(f"\n  - {failure}")
         else:
+            shutil.rmtree(unfinished)
             return
     raise BinariesError(
         f"the manifests {asset.name} {asset.version} could not be had:{''.join(tried)}\n"
@@ -61,7 +62,7 @@ def _by_url(asset: Asset, unfinished: Path, on_progress: Callable[[str], None]) 
         raise NotObtainedError("; ".join(f"{host} cannot be reached ({why})" for host, why in away.items()))
     for file in asset.files:
         source = download.Source(file.name, file.url, file.sha256)
-        yield file.name, download.download(source, unfinished / f"{asset.name}-{file.name}", on_progress)
+        yield file.name, download.download(source, unfinished / file.name, on_progress)
 
 
 def _from_module(asset: Asset, unfinished: Path, on_progress: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
@@ -77,7 +78,7 @@ def _from_module(asset: Asset, unfinished: Path, on_progress: Callable[[str], No
         why = answer.get("Error") or "\n".join(done.lines[-5:]) or f"go ended with {done.status}"
         raise NotObtainedError(f"Go module {module}: {why}")
     for file in asset.files:
-        copy = unfinished / f"{asset.name}-{file.name}"
+        copy = unfinished / file.name
         copy.write_bytes((Path(answer["Dir"]) / file.in_module).read_bytes())
         if download.sha256_of(copy) != file.sha256:
             raise NotObtainedError(f"Go module {module}: {file.in_module} has not the SHA-256 that is pinned")

@@ -47,23 +47,24 @@ def system() -> tuple[str, str]:
 
 
 class Cache:
-    """One cache folder."""
+    """One cache folder, for what the Go modules under `gotools` and the pins describe."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, gotools: Path = GOTOOLS) -> None:
         self.folder = folder or cache_folder()
+        self.gotools = gotools
 
     def family_folder(self, family: Family) -> Path:
         """Where the binaries of `family` are kept, once they are whole."""
-        return self.folder / f"{family.name}-{family.version}-{_key(family)}"
+        return self.folder / f"{family.name}-{family.version}-{self._key(family)}"
 
     def path(self, family: Family, name: str) -> Path | None:
         """The binary, where the cache has it."""
         path = self.family_folder(family) / name
         return path if os.access(path, os.X_OK) else None
 
-    def unfinished(self, family: Family) -> Path:
-        """A folder for downloads and build outputs of `family`; created here."""
-        folder = self.folder / "unfinished" / self.family_folder(family).name
+    def unfinished(self, finished: Path) -> Path:
+        """A folder for what will be in `finished` and is not whole yet; created here."""
+        folder = self.folder / "unfinished" / finished.name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -83,6 +84,13 @@ class Cache:
         """Remove what only a download or a build under way needs."""
         for folder in (self.go_build, self.folder / "unfinished"):
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _key(self, family: Family) -> str:
+        """Changes with whatever changes the binaries: the pins, the Go modules, the machine's kind."""
+        digest = hashlib.sha256(repr((family, system())).encode())
+        for name in ("go.mod", "go.sum"):
+            digest.update((self.gotools / family.name / name).read_bytes())
+        return digest.hexdigest()[:12]
 
     @contextlib.contextmanager
     def locked(self, on_progress: Callable[[str], None]) -> Iterator[None]:
@@ -111,11 +119,3 @@ def _wait_for_lock(file: IO[str], on_progress: Callable[[str], None]) -> None:
             holder = file.read().strip() or "another process"
             on_progress(f"waiting: {holder} is getting the binaries")
         time.sleep(_LOOK_SECONDS)
-
-
-def _key(family: Family) -> str:
-    """Changes with whatever changes the binaries: the pins, the Go modules, the machine's kind."""
-    digest = hashlib.sha256(repr((family, system())).encode())
-    for name in ("go.mod", "go.sum"):
-        digest.update((GOTOOLS / family.name / name).read_bytes())
-    return digest.hexdigest()[:12]

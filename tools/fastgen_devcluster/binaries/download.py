@@ -36,7 +36,9 @@ class Source(NamedTuple):
     sha256: str
 
 
-class _OnlySafeRedirects(urllib.request.HTTPRedirectHandler):
+class OnlySafeRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect may not leave TLS."""
+
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Any:
@@ -45,7 +47,7 @@ class _OnlySafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-_opener = urllib.request.build_opener(_OnlySafeRedirects)
+_opener = urllib.request.build_opener(OnlySafeRedirects)
 
 
 def unreachable(urls: Iterable[str]) -> dict[str, str]:

@@ -72,7 +72,7 @@ class Search:
 
     def result(self) -> Mapping[str, Path]:
         """Everything that was wanted; BinariesError where something is missing."""
-        missing = [program.name for _, program in self.missing()]
+        missing = {program.name: family.version for family, program in self.missing()}
         if missing:
             raise missing_error(missing, self._tried, _ADVICE)
         return {name: self.found[name] for name in self.wanted}

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fastgen_devcluster.binaries.cache import GOTOOLS, Cache
+from fastgen_devcluster.binaries.cache import Cache
 from fastgen_devcluster.binaries.errors import NotObtainedError
 from fastgen_devcluster.binaries.following import Followed, follow
 from fastgen_devcluster.versions import Family, Program
@@ -34,15 +34,14 @@ _NO_NETWORK = re.compile(
 class GoBuild:
     """Builds one program after another; remembers that there is no network, once that is known."""
 
-    def __init__(self, cache: Cache, on_progress: Callable[[str], None], gotools: Path = GOTOOLS) -> None:
+    def __init__(self, cache: Cache, on_progress: Callable[[str], None]) -> None:
         self._cache = cache
         self._on_progress = on_progress
-        self._gotools = gotools
         self._offline = False
 
     def build(self, family: Family, program: Program) -> Path:
         """Build one program and put it into the cache; NotObtainedError says why not."""
-        module = self._gotools / family.name
+        module = self._cache.gotools / family.name
         go = go_tool(module)
         self._cache.folder.mkdir(parents=True, exist_ok=True)
         free_bytes = shutil.disk_usage(self._cache.folder).free
@@ -53,16 +52,16 @@ class GoBuild:
             )
         tags = ["-tags", ",".join(family.tags)] if family.tags else []
         packages = self._packages(go, module, program, tags)
-        output = self._cache.unfinished(family) / f"{program.name}-{os.getpid()}"
+        output = self._cache.unfinished(self._cache.family_folder(family)) / f"{program.name}-{os.getpid()}"
         flags = ["-v", "-trimpath", "-ldflags", " ".join(("-s", "-w", *family.ldflags)), *tags]
-        told = _Told(program.name, packages, self._on_progress)
+        told = Told(program.name, packages, self._on_progress)
         self._run([str(go), "build", *flags, "-o", str(output), program.package], module, program, told.compiled)
         told.done(output)
         return self._cache.keep(family, program.name, output)
 
     def _packages(self, go: Path, module: Path, program: Program, tags: list[str]) -> int:
         """Gets the modules, and counts what there is to compile."""
-        told = _Told(program.name, 0, self._on_progress)
+        told = Told(program.name, 0, self._on_progress)
         command = [str(go), "list", "-deps", *tags, "-f", "{{.ImportPath}}", program.package]
         return len(self._run(command, module, program, told.downloaded).output.splitlines())
 
@@ -108,7 +107,7 @@ def environment(build_cache: Path | None = None) -> dict[str, str]:
     return env
 
 
-class _Told:
+class Told:
     """Turns go's lines into progress: how long it has been, how much is compiled, and what."""
 
     EVERY_SECONDS = 10.0

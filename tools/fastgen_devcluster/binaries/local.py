@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from fastgen_devcluster.versions import Family, Program
+from fastgen_devcluster.versions import ANY_MINOR, Family, Program
 
 ASSETS_VARIABLE = "KUBEBUILDER_ASSETS"
 _VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.\d+)?")
@@ -49,8 +49,14 @@ def _judged(place: str, family: Family, program: Program, path: Path, *, unknown
         return Look(path if unknown_will_do else None, f"{place}: {path} was passed over: {answer}")
     if family.oldest <= answer <= family.newest:
         return Look(path, f"{place}: {path}")
-    wanted = _text(family.oldest) if family.oldest == family.newest else f"{_text(family.oldest)} or newer"
-    return Look(None, f"{place}: {path} was passed over: it is {_text(answer)}, needed is {wanted}")
+    return Look(None, f"{place}: {path} was passed over: it is {_text(answer)}, needed is {_wanted(family)}")
+
+
+def _wanted(family: Family) -> str:
+    oldest, newest = family.oldest, family.newest
+    if newest[1] == ANY_MINOR:
+        return f"{_text(oldest)} or a newer {newest[0]}.x"
+    return _text(oldest) if oldest == newest else f"{_text(oldest)} to {_text(newest)}"
 
 
 def _text(version: tuple[int, int]) -> str:
