@@ -70,7 +70,8 @@ TOKEN_BUDGET = Metric("fastgen_token_budget", "gauge", "Tokens a step is filled 
 CAPACITY = Metric(
     "fastgen_capacity_tokens_per_second",
     "gauge",
-    "Tokens per second of full steps, as measured when the engine started; 0 where the budget was set by hand.",
+    "Tokens per second that full steps sustain, one after the other, as measured when the engine started; 0 where the "
+    "budget was set by hand.",
 )
 ITERATION_TOKENS = Metric(
     "fastgen_iteration_tokens_total", "histogram", "Tokens in each step.", buckets=STEP_TOKENS_BUCKETS

@@ -27,6 +27,10 @@ LEAST_RANGE_TOKENS = 64
 """Sizes up to here are always measured, time permitting: a knee cannot be seen in two points."""
 MEASURE_SECONDS = 12.0
 REPEATS = 3
+STEADY_SECONDS, MOST_STEADY_SECONDS = 0.3, 2.0
+"""How long full steps are run one after the other to see what can be sustained; the longer where it is less."""
+STEADY_SHARE = 0.9
+"""From this share of the best on, nothing holds the steps back."""
 SIZES_TOKENS = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 
 
@@ -47,7 +51,7 @@ class TokenBudget(NamedTuple):
     num_tokens: int
     reason: str
     capacity_tokens_per_second: float
-    """Throughput of a full step; 0.0 where nothing was measured."""
+    """What full steps sustain, one after the other; 0.0 where nothing was measured."""
 
 
 def choose_budget(curve: Sequence[StepTime], promise_seconds: float) -> TokenBudget:
@@ -101,6 +105,22 @@ def _best_seconds(run: Callable[[], None], deadline: float) -> float:
     return min(times)
 
 
+def sustained_tokens_per_second(run_step: Callable[[int], None], num_tokens: int, best: float) -> float:
+    """Throughput of steps of `num_tokens`, one after the other; at most `best`, that of a single undisturbed step.
+
+    A CPU limit is a share of each tenth of a second: between the pauses it makes, a step runs at full speed, so the
+    best of a few steps does not know of it, and neither does a machine where the curve was measured before.
+    """
+    start, done_tokens = time.perf_counter(), 0
+    while True:
+        run_step(num_tokens)
+        done_tokens += num_tokens
+        seconds = time.perf_counter() - start
+        is_steady = seconds >= STEADY_SECONDS and done_tokens >= STEADY_SHARE * best * seconds
+        if is_steady or seconds >= MOST_STEADY_SECONDS:
+            return min(best, done_tokens / seconds)
+
+
 def measured_budget(
     run_step: Callable[[int], None],
     most_tokens: int,
@@ -110,7 +130,8 @@ def measured_budget(
 ) -> TokenBudget:
     """Measure this machine, or reuse the curve it gave before (`cache_file`, one per model, device, versions).
 
-    What a busy machine gave serves this start only: it would be wrong on a quiet one.
+    What a busy machine gave serves this start only: it would be wrong on a quiet one. The capacity is that of now:
+    what a CPU limit or neighbours leave of it differs from one start to the next.
     """
 
     def measure() -> list[StepTime]:
@@ -123,7 +144,9 @@ def measured_budget(
         logger.warning("measuring again: %s holds no curve (%s)", cache_file, error)
         cache_file.unlink(missing_ok=True)
         curve = _curve(remembered(cache_file, measure, keep=lambda: not is_busy()))
-    return choose_budget(curve, promise_seconds)
+    chosen = choose_budget(curve, promise_seconds)
+    sustained = sustained_tokens_per_second(run_step, chosen.num_tokens, chosen.capacity_tokens_per_second)
+    return chosen._replace(capacity_tokens_per_second=sustained)
 
 
 def _curve(values: Any) -> list[StepTime]:

@@ -22,8 +22,8 @@ FORGET_SECONDS = 3600.0
 """How long a lowered estimate stands before it may grow back."""
 GROWTH_SECONDS, GROWTH = 600.0, 0.02
 """It grows back by 2 % of the measurement every ten minutes."""
-OTHER_MEASUREMENT = 0.1
-"""Replicas that measure 10 % more or less are other replicas: the correction starts again."""
+OTHER_MEASUREMENT = 0.25
+"""Replicas that measure a quarter more or less are other replicas: the correction starts again."""
 
 
 def estimate(state: State) -> float | None:
