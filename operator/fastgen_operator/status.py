@@ -51,6 +51,8 @@ class Observation:
     decision: Decision | None = None
     """The autoscaler's last; None before the first, and without autoscaling."""
     previous: FastGenDeploymentStatus | None = None
+    remarks: tuple[str, ...] = ()
+    """What others did to our objects of late, and what is waited for; Progressing tells it."""
 
 
 class _Verdict(NamedTuple):
@@ -68,7 +70,7 @@ def status_of(seen: Observation, now: datetime) -> FastGenDeploymentStatus:
         "ReplicasReady": replicas,
         "BalancerReady": balancer,
         "AutoscalingActive": _autoscaling(seen),
-        "Progressing": _progressing(seen),
+        "Progressing": _with_remarks(_progressing(seen), seen.remarks),
     }
     attainment = seen.decision.numbers.attainment if seen.decision is not None else None
     previous = seen.previous.conditions if seen.previous is not None else ()
@@ -83,23 +85,31 @@ def status_of(seen: Observation, now: datetime) -> FastGenDeploymentStatus:
         address=f"http://{seen.deployment.name}.{seen.deployment.metadata.namespace}.svc:{service.port}/v1",
         effective_ratio=None if attainment is None else f"{attainment:.3f}",
         autoscaling=_autoscaling_status(seen, now),
-        conditions=[_condition(kind, verdict, seen.generation, previous, now) for kind, verdict in verdicts.items()],
+        conditions=[
+            condition(kind, verdict.status, Problem(verdict.reason, verdict.message), seen.generation, previous, now)
+            for kind, verdict in verdicts.items()
+        ],
     )
 
 
-def _condition(
-    kind: ConditionType, verdict: _Verdict, generation: int, previous: Sequence[Condition], now: datetime
+def condition(
+    kind: ConditionType,
+    status: ConditionStatus,
+    why: Problem,
+    generation: int,
+    previous: Sequence[Condition],
+    now: datetime,
 ) -> Condition:
     """The time of the last transition stays until the status flips."""
-    before = next((condition for condition in previous if condition.type == kind), None)
-    kept = before is not None and before.status == verdict.status
+    before = next((each for each in previous if each.type == kind), None)
+    kept = before is not None and before.status == status
     return Condition(
         type=kind,
-        status=verdict.status,
+        status=status,
         observed_generation=generation,
         last_transition_time=before.last_transition_time if before is not None and kept else time_text(now),
-        reason=verdict.reason,
-        message=verdict.message[:MESSAGE_CHARACTERS],
+        reason=why.reason,
+        message=why.message[:MESSAGE_CHARACTERS],
     )
 
 
@@ -220,6 +230,10 @@ def _progressing(seen: Observation) -> _Verdict:
         if not rollout.is_done:
             return _Verdict("True", "RollingOut", f"{what}: {_counts(rollout)}")
     return _Verdict("False", "UpToDate", "everything is as the manifest says")
+
+
+def _with_remarks(verdict: _Verdict, remarks: Sequence[str]) -> _Verdict:
+    return verdict._replace(message="; ".join((verdict.message, *remarks)))
 
 
 def _autoscaling_status(seen: Observation, now: datetime) -> AutoscalingStatus | None:

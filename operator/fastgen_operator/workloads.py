@@ -44,7 +44,7 @@ def rollout_of(child: Json | None, should: Json, pods: Iterable[Json]) -> Rollou
     controller last saw.
     """
     wanted, made_from = should["spec"]["replicas"], hash_of(should)
-    alive = [pod for pod in pods if _is_alive(pod)]
+    alive = [pod for pod in pods if is_alive(pod)]
     conditions = {} if child is None else _conditions(child)
     return Rollout(
         exists=child is not None,
@@ -55,6 +55,13 @@ def rollout_of(child: Json | None, should: Json, pods: Iterable[Json]) -> Rollou
         is_current=child is not None and hash_of(child) == made_from,
         is_stuck=(conditions.get("Progressing") or {}).get("reason") == "ProgressDeadlineExceeded",
     )
+
+
+def standing_rollout(child: Json | None, pods: Iterable[Json]) -> Rollout:
+    """What there is, where nobody can say what should be: the manifest cannot be made into objects."""
+    alive = [pod for pod in pods if is_alive(pod)]
+    ready = sum(map(is_ready, alive))
+    return Rollout(exists=child is not None, wanted=len(alive), replicas=len(alive), ready=ready)
 
 
 def hash_of(thing: Json) -> str | None:
@@ -68,7 +75,7 @@ def is_ready(pod: Json) -> bool:
     return (_conditions(pod).get("Ready") or {}).get("status") == "True"
 
 
-def _is_alive(pod: Json) -> bool:
+def is_alive(pod: Json) -> bool:
     phase = (pod.get("status") or {}).get("phase")
     return (pod.get("metadata") or {}).get("deletionTimestamp") is None and phase not in ("Succeeded", "Failed")
 
@@ -89,7 +96,7 @@ def num_late(pods: Iterable[Json], now: datetime, deadline_seconds: float) -> in
     return sum(
         1
         for pod in pods
-        if _is_alive(pod)
+        if is_alive(pod)
         and not is_ready(pod)
         and (now - _time(pod["metadata"]["creationTimestamp"])).total_seconds() > deadline_seconds
     )
@@ -97,7 +104,7 @@ def num_late(pods: Iterable[Json], now: datetime, deadline_seconds: float) -> in
 
 def trouble_of(pods: Iterable[Json]) -> Trouble | None:
     """The most telling trouble among pods that are not ready; None where they are only starting."""
-    found = [trouble for pod in pods if _is_alive(pod) and not is_ready(pod) for trouble in _troubles(pod)]
+    found = [trouble for pod in pods if is_alive(pod) and not is_ready(pod) for trouble in _troubles(pod)]
     return min(found, key=lambda trouble: _ORDER.index(trouble.reason), default=None)
 
 
