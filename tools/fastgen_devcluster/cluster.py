@@ -120,13 +120,19 @@ class DevCluster:
 
 
 def find_pod_log(folder: ClusterFolder, namespace: str, pod: str, container: str | None) -> Path:
-    """Raises DevClusterError where there is none."""
-    logs = sorted((folder.pods / namespace / pod).glob("*.log"))
-    for log in logs:
-        if container in (None, log.stem):
-            return log
-    there = ", ".join(log.stem for log in logs)
-    raise DevClusterError(f"no log of {namespace}/{pod}" + (f"; its containers have: {there}" if there else ""))
+    """The log of the container's last run. Raises DevClusterError where there is none."""
+    runs = sorted((folder.pods / f"{namespace}_{pod}").glob("*/*.log"), key=lambda log: int(log.stem))
+    latest = {log.parent.name: log for log in runs}
+    if container is None and latest:
+        return next(iter(latest.values()))
+    if container in latest:
+        return latest[container]
+    there = (
+        f"its containers with a log: {', '.join(latest)}" if latest else "`devcluster kubectl get pods -A` lists pods"
+    )
+    raise DevClusterError(
+        f"there is no log of {namespace}/{pod}{f', container {container}' if container else ''}; {there}"
+    )
 
 
 @contextlib.contextmanager
@@ -144,7 +150,11 @@ def start(options: ClusterOptions, on_progress: Progress = _quiet, *, tethered: 
 
     Raises DevClusterError with the reason, and what failed has been cleared away then.
     """
-    programs = (*CORE_BINARIES, *(["prometheus"] if options.prometheus else []), *(["kwok"] if options.kwok else []))
+    programs = (
+        *CORE_BINARIES,
+        *(["prometheus"] if options.prometheus else []),
+        *(["kwok"] if options.kwok_nodes else []),
+    )
     found = binaries.obtain(programs, on_progress)
     for name in clear_leftovers():
         on_progress(f"cleared away what was left of cluster '{name}'")

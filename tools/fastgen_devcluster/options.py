@@ -13,6 +13,7 @@ from fastgen.errors import UsageError
 
 MAX_NAME_LENGTH = 40
 MAX_NODES = 50
+MAX_KWOK_NODES = 1000
 
 FASTGEN_COMMAND = (sys.executable, "-m", "fastgen_server")
 DEFAULT_IMAGES: Mapping[str, tuple[str, ...]] = {
@@ -38,8 +39,8 @@ class ClusterOptions:
     process_node: bool = True
     """Run pods as processes of this machine. Without it, pods stay Pending."""
 
-    kwok: bool = False
-    """Run kwok, which plays nodes and pods that carry its annotation, thousands if need be."""
+    kwok_nodes: int = 0
+    """How many nodes kwok plays besides: fake-0, fake-1, ... Nothing runs there, so there may be hundreds; 0: no kwok."""
 
     prometheus: bool = True
     """Run Prometheus."""
@@ -61,7 +62,13 @@ class ClusterOptions:
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        for name, low, high in (("nodes", 0, MAX_NODES), ("gpus_per_node", 0, 64), ("scrape_interval_seconds", 1, 60)):
+        limits = (
+            ("nodes", 0, MAX_NODES),
+            ("kwok_nodes", 0, MAX_KWOK_NODES),
+            ("gpus_per_node", 0, 64),
+            ("scrape_interval_seconds", 1, 60),
+        )
+        for name, low, high in limits:
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name}={getattr(self, name)}: allowed are {low} to {high}")
         for where, folder in self.host_paths.items():
@@ -103,3 +110,11 @@ def check_name(name: str) -> str:
             f"letter, at most {MAX_NAME_LENGTH}"
         )
     return name
+
+
+def host_path(text: str) -> tuple[str, Path]:
+    """`PATH=FOLDER` as an entry of `host_paths`. Raises UsageError."""
+    where, equals, folder = text.partition("=")
+    if not equals or not folder:
+        raise UsageError(f"'{text}' is not PATH=FOLDER, such as /var/lib/fastgen/models=examples/models")
+    return where, Path(folder).absolute()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from fastgen_devcluster import prometheus
+from fastgen_devcluster import kwok, prometheus
 from fastgen_devcluster.control_plane import command_lines
 from fastgen_devcluster.control_plane.command_lines import Site
 from fastgen_devcluster.options import ClusterOptions
@@ -18,6 +18,7 @@ NODE_MODULE = "fastgen_devcluster.node"
 PROMETHEUS = "prometheus"
 PROMETHEUS_SERVICE = "prometheus.monitoring"
 PROXY = "service-proxy"
+KWOK = "kwok"
 NO_PROXY = "127.0.0.0/8,localhost"
 
 
@@ -54,6 +55,9 @@ def _further(site: Site, options: ClusterOptions) -> Iterator[Component]:
     yield service_proxy(site, options)
     if options.process_node and options.nodes and importlib.util.find_spec(f"{NODE_MODULE}.__main__") is not None:
         yield process_node(site, options)
+    if options.kwok_nodes:
+        kubeconfig = site.credentials.kubeconfig(KWOK)
+        yield Component(name=KWOK, command=tuple(kwok.command(site.binaries[KWOK], kubeconfig=kubeconfig)))
 
 
 def prometheus_component(site: Site, options: ClusterOptions) -> Component:
@@ -99,7 +103,7 @@ def process_node(site: Site, options: ClusterOptions) -> Component:
         *(sys.executable, "-m", NODE_MODULE),
         f"--kubeconfig={site.credentials.kubeconfig('process-node')}",
         f"--nodes={','.join(options.node_names)}",
-        f"--folder={site.folder / 'pods'}",
+        f"--folder={site.folder / 'node'}",
         f"--gpus={options.gpus_per_node}",
         f"--images={images}",
         *(f"--host-path={where}={folder}" for where, folder in options.host_paths.items()),

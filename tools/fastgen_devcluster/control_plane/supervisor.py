@@ -24,6 +24,7 @@ from typing import Any
 
 from fastgen.errors import FastGenError
 from fastgen.local_state import process_start_ticks
+from fastgen_devcluster import kwok
 from fastgen_devcluster.api import Api
 from fastgen_devcluster.control_plane import command_lines, components, control, readiness, rights
 from fastgen_devcluster.control_plane.credentials import write_credentials
@@ -117,12 +118,19 @@ class Supervisor:
         self._launch(api_server)
         self._wait_ready(api_server.name)
         rights.grant(self.api)
+        self._make_played_nodes()
         others = (*controllers, *components.further_components(self.site, self.plan.options))
         for component in others:
             self._launch(component)
         for component in others:
             self._wait_ready(component.name)
         self._write_record(state="running")
+
+    def _make_played_nodes(self) -> None:
+        """Nodes that kwok plays; where pods can really run, only those go there that ask for it."""
+        options = self.plan.options
+        tainted = options.process_node and options.nodes > 0
+        kwok.create_nodes(self.api, options.kwok_nodes, gpus=options.gpus_per_node, tainted=tainted)
 
     def _launch(self, component: components.Component) -> None:
         running = self.running.setdefault(component.name, RunningComponent(component, self.folder))
@@ -191,6 +199,7 @@ class Supervisor:
             components.PROXY: lambda: readiness.http_ok(f"{self.record.proxy_url}/readyz"),
             components.PROMETHEUS: lambda: readiness.http_ok(f"{self.record.prometheus_url}/-/ready"),
             "process-node": lambda: readiness.nodes(self.api, self.plan.options.node_names),
+            components.KWOK: lambda: readiness.nodes(self.api, kwok.node_names(self.plan.options.kwok_nodes)),
         }
 
     # -- the end ----------------------------------------------------------------------------------------------------
