@@ -30,10 +30,10 @@ and shows what breaks.
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [roles, rolebindings]
   verbs: [list, watch, create, patch, delete]
-# Pods are seen, never written. Balancers see them too, and nobody can grant what he does not have.
+# Pods are seen, never written. Balancers may see them too, and nobody can grant what he does not have.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [events]
   verbs: [create]

@@ -164,7 +164,7 @@ def test_pods_keep_the_restricted_standard(name: str) -> None:
 def test_only_balancers_may_ask_the_api_server_and_only_for_pods() -> None:
     assert replica_pods(live())["spec"]["automountServiceAccountToken"] is False
     (rule,) = child(live(), "Role")["rules"]
-    assert rule == {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}
+    assert rule == {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}
     binding = child(live(), "RoleBinding")
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "llama-balancer", "namespace": "models"}]
     assert binding["roleRef"]["name"] == child(live(), "Role")["metadata"]["name"]
