@@ -24,7 +24,7 @@ CODE := $(wildcard engine kernels image operator benchmarks tools)
 .PHONY: help
 help: ## Say what there is
 	@echo "FastGen: make TARGET"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "First time here? make demo"
 
 # -- the environment ----------------------------------------------------------------------------------------------
@@ -49,6 +49,12 @@ $(INSTALLED): $(LOCKED)
 	$(UV) pip install --python $(PY) --quiet --no-deps --no-build-isolation --offline --editable .
 	@touch $@
 
+# -- a Kubernetes control plane -----------------------------------------------------------------------------------
+
+.PHONY: control-plane
+control-plane: setup ## Find or get etcd, Kubernetes, helm and Prometheus (a build by Go takes about ten minutes, once)
+	@$(PY) -m fastgen_devcluster binaries
+
 # -- seeing it run ------------------------------------------------------------------------------------------------
 
 .PHONY: demo demo-local
@@ -59,7 +65,7 @@ demo-local: setup
 # -- tests and checks ---------------------------------------------------------------------------------------------
 
 .PHONY: test test-fast test-gpu
-test: setup ## Run every test (those for a GPU are skipped where there is none)
+test: control-plane ## Run every test (those for a GPU are skipped where there is none)
 	$(PY) -m pytest $(ARGS)
 test-fast: setup ## Run the tests that are quick
 	$(PY) -m pytest -m "not slow and not gpu" $(ARGS)

@@ -40,7 +40,7 @@ class ClusterOptions:
     """Run pods as processes of this machine. Without it, pods stay Pending."""
 
     kwok_nodes: int = 0
-    """How many nodes kwok plays besides: fake-0, fake-1, ... Nothing runs there, so there may be hundreds; 0: no kwok."""
+    """How many nodes kwok plays besides: fake-0, fake-1, ... Nothing runs there, so hundreds will do; 0: no kwok."""
 
     prometheus: bool = True
     """Run Prometheus."""
