@@ -90,6 +90,7 @@ generated: setup
 	$(PY) tools/generate_metrics_docs.py --check
 	$(PY) tools/generate_crd.py --check
 	$(PY) tools/generate_chart_docs.py --check
+	$(PY) tools/generate_dashboards.py --check
 	$(PY) tools/generate_manifest_docs.py --check
 docs: setup ## Check that links, commands and targets named in the docs exist
 	$(PY) tools/check_docs.py
@@ -113,6 +114,7 @@ generate: proto crds ## Generate everything that is generated and checked in
 	$(PY) tools/generate_metrics_docs.py
 	$(PY) tools/generate_manifest_docs.py
 	$(PY) tools/generate_chart_docs.py
+	$(PY) tools/generate_dashboards.py
 	$(PY) -m fastgen_bench.performance_page
 lock: | $(UV) ## Bring the lock files up to date with pyproject.toml (ARGS=--upgrade for the newest versions)
 	$(PYTHON) tools/lock.py --uv $(UV) $(ARGS)

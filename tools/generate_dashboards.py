@@ -11,12 +11,12 @@ import json
 import sys
 from pathlib import Path
 
-from dashboards import model
+from dashboards import model, operators
 from dashboards.grafana import to_json
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "charts" / "fastgen-operator" / "files" / "dashboards"
-DASHBOARDS = (model.DASHBOARD,)
+DASHBOARDS = (model.DASHBOARD, operators.DASHBOARD)
 
 
 def render() -> dict[Path, str]:

@@ -56,7 +56,7 @@ def test_an_alert_says_how_bad_it_is_what_it_is_and_what_to_do(rule: dict[str, A
     assert set(rule["annotations"]) == {"summary", "description"}
     text = " ".join(rule["annotations"].values())
     named = set(re.findall(r"\$labels\.(\w+)", text))
-    assert named <= {"namespace", "pod", "fastgen_dev_deployment", "name", "kind"}
+    assert named <= {"namespace", "pod", "fastgen_dev_deployment", "name", "reason"}
     unchecked = [text for text in rule["annotations"].values() if not text.endswith(".")]
     assert unchecked == []
 

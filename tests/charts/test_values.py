@@ -44,7 +44,7 @@ def ours(schema: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
             yield from ours(inner, (*path, name))
 
 
-@pytest.mark.parametrize(("path", "schema"), ours(SCHEMA), ids=[".".join(path) for path, _ in ours(SCHEMA)])
+@pytest.mark.parametrize(("path", "schema"), list(ours(SCHEMA)), ids=[".".join(path) for path, _ in ours(SCHEMA)])
 def test_every_value_has_a_description_and_a_default(path: tuple[str, ...], schema: Json) -> None:
     assert schema["description"]
     found = VALUES

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from fastgen.contract import labels
 from fastgen.contract.metrics import MODEL_NAME, REPLICA_METRICS
+from fastgen_operator.metrics import OperatorMetrics
 from fastgen_operator.scaling.metrics import ScalingMetrics
 from fastgen_server.balancer.metrics import BalancerMetrics
 
@@ -31,6 +32,7 @@ def series() -> dict[str, frozenset[str]]:
         if isinstance(collector, MetricWrapperBase):
             found.update(_of_client(collector, ADDED_TO_MODELS))
     registry = CollectorRegistry()
+    OperatorMetrics(registry)
     ScalingMetrics(registry)
     for collector in _collectors(registry):
         found.update(_of_client(collector, ADDED_TO_ALL))
