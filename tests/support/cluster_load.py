@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -12,18 +13,18 @@ import openai
 from cluster_deployment import Deployed
 
 WHOLE_TOKENS = 16
+STREAM_TOKENS = 400
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
-    """One request."""
+    """One request. Times are of the monotonic clock."""
 
     began_seconds: float
-    """By the monotonic clock."""
     ended_seconds: float
-    text: str = ""
-    error: str = ""
+    error: str
     """Empty where it was answered to the end."""
+    is_stream: bool = False
 
 
 @dataclass
@@ -38,16 +39,30 @@ class Load:
     def failures(self) -> list[str]:
         return [outcome.error for outcome in self.outcomes if outcome.error]
 
+    @staticmethod
+    def now() -> float:
+        return time.monotonic()
+
     def answered_since(self, moment_seconds: float) -> int:
-        """Answers to requests that began after a moment of the monotonic clock."""
+        """Answers to requests that began after a moment."""
         return sum(1 for outcome in self.outcomes if not outcome.error and outcome.began_seconds > moment_seconds)
 
-    def client(self, number: int) -> None:
+    def ask_whole(self, number: int) -> None:
+        """One client of answers that come in one piece."""
         with self.deployed.openai() as asking:
-            turn = 0
-            while not self.stopping.is_set():
+            for turn in itertools.count():
+                if self.stopping.is_set():
+                    return
                 self.outcomes.append(ask(asking, self.deployed.name, f"client {number}, question {turn}:"))
-                turn += 1
+
+    def ask_streams(self) -> None:
+        """One client of long streams."""
+        while not self.stopping.is_set():
+            began = self.now()
+            stream = Stream(self.deployed, STREAM_TOKENS)
+            stream.end()
+            error = "" if stream.is_whole else stream.error or f"{stream.usage_tokens} of {STREAM_TOKENS} tokens"
+            self.outcomes.append(Outcome(began, self.now(), error, is_stream=True))
 
 
 def ask(asking: openai.OpenAI, model: str, prompt: str, tokens: int = WHOLE_TOKENS) -> Outcome:
@@ -58,17 +73,17 @@ def ask(asking: openai.OpenAI, model: str, prompt: str, tokens: int = WHOLE_TOKE
             model=model, prompt=prompt, max_tokens=tokens, temperature=0, extra_body={"ignore_eos": True}
         )
     except openai.OpenAIError as error:
-        return Outcome(began, time.monotonic(), error=f"{type(error).__name__}: {error}")
+        return Outcome(began, time.monotonic(), f"{type(error).__name__}: {error}")
     done = answer.usage.completion_tokens if answer.usage else 0
-    error_text = "" if done == tokens else f"{done} of {tokens} tokens"
-    return Outcome(began, time.monotonic(), text=answer.choices[0].text, error=error_text)
+    return Outcome(began, time.monotonic(), "" if done == tokens else f"{done} of {tokens} tokens")
 
 
 @contextlib.contextmanager
-def load(deployed: Deployed, clients: int = 2) -> Iterator[Load]:
-    """Load for as long as the `with` lasts."""
+def load(deployed: Deployed, clients: int = 2, streams: int = 0) -> Iterator[Load]:
+    """Load for as long as the `with` lasts: `clients` that wait for whole answers, and `streams` that read along."""
     running = Load(deployed)
-    threads = [threading.Thread(target=running.client, args=(number,)) for number in range(clients)]
+    threads = [threading.Thread(target=running.ask_whole, args=(number,)) for number in range(clients)]
+    threads += [threading.Thread(target=running.ask_streams) for _ in range(streams)]
     for thread in threads:
         thread.start()
     try:

@@ -52,6 +52,10 @@ class Namespace:
         """A merge patch, as `kubectl edit` or a careless script would leave it."""
         self.kubectl("patch", kind, name, "--type=merge", "--patch", json.dumps(change))
 
+    def json_patch(self, kind: str, name: str, changes: list[Json]) -> None:
+        """A JSON patch: one place in a list, say."""
+        self.kubectl("patch", kind, name, "--type=json", "--patch", json.dumps(changes))
+
     def find(self, kind: str, name: str) -> Json | None:
         """The live object; None where there is none."""
         try:
@@ -79,6 +83,13 @@ class Namespace:
             for kind in kinds
             for item in self.all(kind, {labels.MANAGED_BY: labels.FIELD_MANAGER})
         ]
+
+    def everything(self) -> list[str]:
+        """All objects of every kind, but what Kubernetes itself puts into a namespace, and events."""
+        kinds = self.cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "--output=name").split()
+        chosen = ",".join(kind for kind in kinds if not kind.startswith("events"))
+        found = self.kubectl("get", chosen, "--output=name", "--ignore-not-found").split()
+        return [name for name in found if name not in ("configmap/kube-root-ca.crt", "serviceaccount/default")]
 
     def events(self, reason: str | None = None) -> list[Json]:
         """Events of this namespace, oldest first."""

@@ -17,6 +17,8 @@ from fastgen_devcluster.cluster import DevCluster
 ROOT = Path(__file__).parents[2]
 RELEASE = "fastgen-operator"
 SYSTEM = "fastgen-system"
+ACCOUNT = f"{SYSTEM}:{RELEASE}"
+"""The ServiceAccount it acts by."""
 VALUES = ("scalingIntervalSeconds=2", "log.format=text")
 """What tests have no patience for, and what people read."""
 START_SECONDS = 90.0
