@@ -69,6 +69,11 @@ class DevCluster:
         if self._supervisor is not None:
             self._supervisor.wait()
 
+    def is_running(self) -> bool:
+        """Whether its supervisor lives. (A component may have died all the same: `component_process`.)"""
+        record = self._paths.read_record()
+        return record is not None and record.state == "running"
+
     def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> str:
         """What kubectl printed. Raises DevClusterError with what it said on standard error, unless `check` is off."""
         return self._call(self.kubectl_command(*args), input=input, check=check)

@@ -44,8 +44,8 @@ def parse_name(host: str) -> ServiceKey | None:
     return ServiceKey(rest[0], name)
 
 
-def ready_addresses(service: Manifest, pods: Iterable[Manifest], port: int | None) -> Sequence[Address]:
-    """Where the ready pods of `service` listen, for a client that asks for `port` (the first one by default).
+def ready_addresses(service: Manifest, pods: Iterable[Manifest], port: int | str | None) -> Sequence[Address]:
+    """Where the ready pods of `service` listen, for a client that asks for `port`: its number, its name, or the first.
 
     Raises NoAddressError with what stands in the way. `pods` are those of the Service's namespace.
     """
@@ -90,12 +90,14 @@ def _describe(pod: Manifest) -> str:
     return f"{name} is ready" if condition.get("status") == "True" else f"{name} is not ready ({reason})"
 
 
-def _pod_port(key: ServiceKey, spec: Manifest, pod: Manifest, port: int | None) -> int | None:
+def _pod_port(key: ServiceKey, spec: Manifest, pod: Manifest, port: int | str | None) -> int | None:
     """The pod's port for the Service's; None where this pod has no port of that name."""
-    if spec.get("clusterIP") == "None" and port is not None:  # headless: names lead to pods, nobody translates ports
+    if spec.get("clusterIP") == "None" and isinstance(
+        port, int
+    ):  # headless: names lead to pods, nobody translates ports
         return port
     ports: Sequence[Manifest] = spec.get("ports") or ()
-    chosen = next((candidate for candidate in ports if port in (None, candidate["port"])), None)
+    chosen = next((candidate for candidate in ports if port in (None, candidate["port"], candidate.get("name"))), None)
     if chosen is None:
         known = ", ".join(str(candidate["port"]) for candidate in ports) or "none"
         raise NoAddressError(f"Service {key} has no port {port}; it has: {known}")

@@ -6,7 +6,7 @@
         cluster.json       addresses, and pid and start time of every process
         kubeconfig         for the person in front of it
         logs/              one file per component, and the API server's audit.log
-        certificates/ etcd/ prometheus/ pods/ ...
+        certificates/ etcd/ prometheus/ node/ ...
 
 Everything of a cluster is in its folder, and the folder goes when the cluster ends.
 """
@@ -83,7 +83,8 @@ class ClusterFolder:
         self.supervisor_log = path / "logs" / "supervisor.log"
         self.certificates = path / "certificates"
         self.kubeconfigs = path / "kubeconfigs"
-        self.pods = path / "pods"
+        self.node = path / "node"
+        self.pods = path / "node" / "pods"
 
     def log(self, component: str) -> Path:
         return self.logs / f"{component}.log"

@@ -1,0 +1,1 @@
+"""What `devcluster` can do, one command a file."""
