@@ -25,9 +25,11 @@ def calibration(signals: Signals, state: State) -> float:
 def demand_tokens_per_second(signals: Signals, factor: float) -> float:
     """What arrives, and what it takes to drain the queue in time. `signals` are not blind."""
     assert signals.offered_tokens_per_second is not None
-    queued = (signals.held_requests or 0.0) + (signals.waiting_requests or 0.0)
-    queued_tokens = queued * (signals.tokens_per_request or 0.0)
-    return factor * (signals.offered_tokens_per_second + queued_tokens / QUEUE_DRAIN_SECONDS)
+    each = factor * (signals.tokens_per_request or 0.0)
+    held = (signals.held_requests or 0.0) * each
+    # Two views of one queue: requests not yet admitted, and tokens not yet computed of prompts that were.
+    queued = max((signals.waiting_requests or 0.0) * each, signals.waiting_tokens or 0.0)
+    return factor * signals.offered_tokens_per_second + (held + queued) / QUEUE_DRAIN_SECONDS
 
 
 def is_idle(signals: Signals) -> bool:
@@ -45,9 +47,10 @@ def is_below(signals: Signals, target: float) -> bool:
 
 
 def is_surely_below(signals: Signals, target: float) -> bool:
-    """It is below even at the upper end of what so few requests allow to say (Wilson's interval)."""
-    attainment = signals.attainment
-    if attainment is None or attainment >= target:
+    """It is below even at the upper end of what so few requests allow to say (Wilson's interval), and still is: what
+    was late long ago, or waited in a queue that is gone, says nothing of what the replicas can do now."""
+    attainment, recent = signals.attainment, signals.recent_attainment
+    if attainment is None or attainment >= target or (recent is not None and recent >= target):
         return False
     return wilson_upper(attainment, signals.requests or 0.0) < target
 

@@ -45,11 +45,17 @@ class Signals:
     """Requests that balancers hold because no replica is ready."""
     waiting_requests: float | None = None
     """Sequences that wait in the replicas' queues."""
+    waiting_tokens: float | None = None
+    """Tokens that the replicas have yet to compute, of what waits and of what runs."""
     served_tokens_per_second: float | None = None
     """Tokens that all replicas did."""
     requests: float | None = None
     """Requests that ended, of late."""
     effective_requests: float | None = None
+    """Those of them that kept the promise."""
+    recent_requests: float | None = None
+    """Requests that ended in the later half of that time."""
+    recent_effective_requests: float | None = None
     """Those of them that kept the promise."""
     measured_tokens_per_second: float | None = None
     """Capacity of one replica as measured when it started, on average; None where the budget was set by hand."""
@@ -72,6 +78,13 @@ class Signals:
         if self.requests is None or self.effective_requests is None or self.requests <= 0:
             return None
         return min(1.0, self.effective_requests / self.requests)
+
+    @property
+    def recent_attainment(self) -> float | None:
+        """The same of the later half; None where no request ended in it."""
+        if self.recent_requests is None or self.recent_effective_requests is None or self.recent_requests <= 0:
+            return None
+        return min(1.0, self.recent_effective_requests / self.recent_requests)
 
     @property
     def whole(self) -> bool:
@@ -136,9 +149,12 @@ _NUMBERS = (
     "tokens_per_request",
     "held_requests",
     "waiting_requests",
+    "waiting_tokens",
     "served_tokens_per_second",
     "requests",
     "effective_requests",
+    "recent_requests",
+    "recent_effective_requests",
     "measured_tokens_per_second",
     "kv_usage",
     "age_seconds",
