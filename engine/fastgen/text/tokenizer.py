@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fastgen.errors import InvalidRequestError, ModelError
 from fastgen.text.chat import render_chat
 from fastgen.text.pieces import piece_rules
+
+SELF_CONTAINED = ("PreTrainedTokenizerFast", "TokenizersBackend")
+"""Two names of one class: a tokenizer.json and nothing else."""
 
 
 class Tokenizer:
@@ -33,10 +38,12 @@ class Tokenizer:
     @classmethod
     def load(cls, folder_or_id: str, revision: str | None = None) -> Tokenizer:
         """Load from a folder or a hub id. Raises ModelError saying what is missing."""
-        from transformers import AutoTokenizer
-
         try:
-            found = AutoTokenizer.from_pretrained(folder_or_id, revision=revision, trust_remote_code=False)
+            if _is_self_contained(Path(folder_or_id)):
+                from transformers import PreTrainedTokenizerFast as Loader
+            else:
+                from transformers import AutoTokenizer as Loader
+            found = Loader.from_pretrained(folder_or_id, revision=revision, trust_remote_code=False)
         except Exception as error:  # transformers raises whatever its parsers raise
             raise ModelError(
                 f"cannot load a tokenizer from {folder_or_id}: {error}; the folder needs tokenizer.json "
@@ -112,3 +119,15 @@ class Tokenizer:
             return b""
         token = self.backend.id_to_token(token_id)
         return b"" if token is None else self._rules.to_bytes(token)
+
+
+def _is_self_contained(folder: Path) -> bool:
+    """Whether tokenizer.json holds all there is to know, with no class of transformers' own around it. AutoTokenizer
+    would load the same, after seconds of processor time for the modules of every model and of PyTorch's compiler."""
+    if not (folder / "tokenizer.json").is_file():
+        return False
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(settings, dict) and settings.get("tokenizer_class") in SELF_CONTAINED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,3 +99,20 @@ def test_token_bytes_spell_parts_of_characters_and_specials() -> None:
         ids = tokenizer.encode("🦜", add_special_tokens=False)
         assert b"".join(map(tokenizer.token_bytes, ids)).strip() == "🦜".encode()
         assert tokenizer.token_bytes(tokenizer.eos_token_ids[0]) == b"</s>"
+
+
+def test_a_tokenizer_of_one_file_costs_no_torch_and_is_the_one_that_transformers_would_load() -> None:
+    from transformers import AutoTokenizer
+
+    guide = Path(__file__).parents[3] / "examples" / "models" / "guide"
+    script = (
+        "import sys\nfrom fastgen.text.tokenizer import Tokenizer\n"
+        f"print(Tokenizer.load({str(guide)!r}).encode('What is a block?'), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    expected = AutoTokenizer.from_pretrained(guide)
+    assert done.stdout.strip() == f"{expected.encode('What is a block?')} False"
+    ours = Tokenizer.load(str(guide)).hf_tokenizer
+    assert type(ours) is type(expected)
+    assert ours.special_tokens_map == expected.special_tokens_map
+    assert ours.chat_template == expected.chat_template
