@@ -189,7 +189,7 @@ class Acting:
         if known is None or known.deployment is None or known.deployment.spec.autoscaling is None:
             return
         said = announcement(decision, previous, active=known.deployment.spec.autoscaling.mode == "Active")
-        await self._events.post(known.raw, said.type, said.reason, said.message)
+        await self._events.post(known.raw, said.type, said.reason, said.message, is_logged=False)
 
     async def _tell_bug(self, key: Key, error: Exception) -> None:
         """What nobody expected is shown where people look; the traceback is in the log."""

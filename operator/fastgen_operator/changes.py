@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from fastgen.contract import labels
 from fastgen_operator.desired.common import KubeObject, hash_of
-from fastgen_operator.trimming import owned_fields
+from fastgen_operator.ownership import Edit, edits_of, owned_fields
 
 Json = Mapping[str, Any]
 
@@ -42,6 +42,8 @@ class Applied(NamedTuple):
     """Of the object it made or changed."""
     fields: Any
     """The fields that were ours afterwards."""
+    tolerated: tuple[Edit, ...] = ()
+    """What others had set even then: putting it back changed nothing, as where they set what would be so anyway."""
 
 
 Why = Literal["missing", "new", "changed", "drifted", "adopted"]
@@ -57,6 +59,8 @@ class Apply(NamedTuple):
     why: Why
     uid: str | None
     """The object to change; None where it must not exist yet."""
+    edits: tuple[Edit, ...]
+    """What others set in it, to be undone first."""
     was_known: bool
     """We had made it before: whoever removed or changed it was somebody else."""
 
@@ -104,15 +108,17 @@ def plan_changes(
         ref = ref_of(content)
         thing, before = live.get(ref), remembered.get(ref)
         if thing is None:
-            applies.append(Apply(ref, content, "missing", None, before is not None))
+            applies.append(Apply(ref, content, "missing", None, (), before is not None))
             continue
         standing = standing_of(thing, owner_uid, _deployment_of(content))
         if standing == "foreign":
             foreign.append(Foreign(ref, owner_text(thing)))
         elif standing == "leaving":
             leaving.append(ref)
-        elif (why := _why(content, thing, before, standing)) is not None:
-            applies.append(Apply(ref, content, why, thing["metadata"]["uid"], before is not None))
+        else:
+            edits = _edits(thing, before)
+            if (why := _why(content, thing, before, standing, edits)) is not None:
+                applies.append(Apply(ref, content, why, thing["metadata"]["uid"], edits, before is not None))
     wanted = {ref_of(content) for content in desired}
     prunes = [
         Prune(ref, thing["metadata"]["uid"])
@@ -149,14 +155,22 @@ def owner_text(thing: Json) -> str:
     return "nobody's" if owner is None else f"{owner.get('kind')} {owner.get('name')}'s"
 
 
-def _why(content: KubeObject, thing: Json, before: Applied | None, standing: Standing) -> Why | None:
+def _edits(thing: Json, before: Applied | None) -> tuple[Edit, ...]:
+    if before is None:
+        return edits_of(thing, owned_fields(thing))
+    return tuple(edit for edit in edits_of(thing, before.fields) if edit not in before.tolerated)
+
+
+def _why(
+    content: KubeObject, thing: Json, before: Applied | None, standing: Standing, edits: tuple[Edit, ...]
+) -> Why | None:
     if standing == "adoptable":
         return "adopted"
     if before is None or before.uid != thing["metadata"]["uid"]:
         return "new"
     if before.content != hash_of(content):
         return "changed"
-    return "drifted" if owned_fields(thing) != before.fields else None
+    return "drifted" if edits or owned_fields(thing) != before.fields else None
 
 
 def _is_owned(thing: Json, owner_uid: str) -> bool:

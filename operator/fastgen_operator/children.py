@@ -11,8 +11,8 @@ from fastgen_operator.changes import Applied, Apply, Foreign, Plan, Prune, Ref, 
 from fastgen_operator.desired.common import hash_of
 from fastgen_operator.key import Key
 from fastgen_operator.outcome import Done, Outcome, Refusal
+from fastgen_operator.ownership import edits_of, owned_fields, undo
 from fastgen_operator.store import Store
-from fastgen_operator.trimming import owned_fields
 
 
 class Children:
@@ -61,15 +61,22 @@ class Children:
                 return
             uid = found["metadata"]["uid"]
         answer, taken_back = await self._send(apply, uid)
-        self.remembered[apply.ref] = Applied(hash_of(apply.content), answer["metadata"]["uid"], owned_fields(answer))
+        fields = owned_fields(answer)
+        self.remembered[apply.ref] = Applied(
+            hash_of(apply.content), answer["metadata"]["uid"], fields, edits_of(answer, fields)
+        )
         self._store.table(kind).put(answer)
         outcome.done.append(Done(apply, taken_back))
 
     async def _send(self, apply: Apply, uid: str | None) -> tuple[Json, tuple[FieldConflict, ...]]:
         """Apply to the very object that was looked at: with its uid, another of the same name is never touched."""
-        metadata = apply.content["metadata"]
-        body = apply.content if uid is None else {**apply.content, "metadata": {**metadata, "uid": uid}}
+        identity = {} if uid is None else {"uid": uid}
+        body = {**apply.content, "metadata": {**apply.content["metadata"], **identity}}
         kind = kind_of(apply.ref.api_version, apply.ref.kind)
+        if apply.edits:
+            # An apply changes our fields alone: what others added beside them has to be taken away first.
+            patch = {**undo(apply.edits, apply.content), "metadata": identity}
+            await self._api.merge(kind, self._key.namespace, apply.ref.name, patch)
         try:
             return await self._api.apply(kind, self._key.namespace, body), ()
         except ApiError as error:

@@ -36,8 +36,10 @@ class Events:
         self._api, self._metrics, self._instance, self._now = api, metrics, instance, now
         self._said: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
-    async def post(self, about: Mapping[str, Any], kind: EventType, reason: str, note: str) -> None:
-        """Say it of a FastGenDeployment, unless it was said a short while ago."""
+    async def post(
+        self, about: Mapping[str, Any], kind: EventType, reason: str, note: str, *, is_logged: bool = True
+    ) -> None:
+        """Say it of a FastGenDeployment, and in the log, unless it was said a short while ago."""
         metadata = about["metadata"]
         context = {
             "namespace": metadata["namespace"],
@@ -48,7 +50,8 @@ class Events:
         }
         if not self._is_news(metadata["uid"], reason, note):
             return
-        log.log(logging.WARNING if kind == "Warning" else logging.INFO, note, extra=context)
+        if is_logged:
+            log.log(logging.WARNING if kind == "Warning" else logging.INFO, note, extra=context)
         try:
             await self._api.create(EVENTS, metadata["namespace"], self._body(metadata, kind, reason, note))
         except (ApiError, aiohttp.ClientError, OSError) as error:

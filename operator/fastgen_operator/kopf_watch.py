@@ -15,7 +15,7 @@ from typing import Any
 import kopf
 
 from fastgen.contract import labels
-from fastgen_operator.api.client import SILENCE_SECONDS, WATCH_SECONDS
+from fastgen_operator.api.client import WATCH_MARGIN_SECONDS, WATCH_SECONDS
 
 log = logging.getLogger("fastgen.operator.watch")
 
@@ -95,7 +95,7 @@ def _settings() -> kopf.OperatorSettings:
     # No rights to read namespaces and CRDs are needed: both are given.
     settings.scanning.disabled = True
     settings.watching.server_timeout = WATCH_SECONDS
-    settings.watching.client_timeout = WATCH_SECONDS + SILENCE_SECONDS
-    settings.watching.inactivity_timeout = SILENCE_SECONDS
+    settings.watching.client_timeout = WATCH_SECONDS + WATCH_MARGIN_SECONDS
+    settings.watching.inactivity_timeout = WATCH_SECONDS + WATCH_MARGIN_SECONDS
     settings.networking.request_timeout = 30
     return settings

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from fastgen.contract import labels
 from fastgen_operator.api.errors import ApiError, FieldConflict
 from fastgen_operator.changes import Apply, Foreign, Ref
+from fastgen_operator.ownership import text_of
 
 
 class Refusal(NamedTuple):
@@ -39,9 +40,10 @@ class Outcome:
 def remark(done: Done) -> str | None:
     """What people should hear of an apply; None for an ordinary one."""
     ref, why = done.apply.ref, done.apply.why
-    if done.taken_back:
-        managers = sorted({conflict.manager for conflict in done.taken_back})
-        fields = sorted({conflict.field for conflict in done.taken_back})
+    taken = [*((each.field, each.manager) for each in done.taken_back)]
+    taken += [(text_of(edit.path), edit.manager) for edit in done.apply.edits]
+    if taken:
+        fields, managers = (sorted(set(parts)) for parts in zip(*taken, strict=True))
         shown = ", ".join(fields[:3]) + (f" and {len(fields) - 3} more" if len(fields) > 3 else "")
         return f"{ref}: took {shown} back from {', '.join(managers)}"
     if why == "drifted":

@@ -19,12 +19,12 @@ Json = Mapping[str, Any]
 REQUEST_SECONDS = 30.0
 PAGE = 500
 """Objects in one answer to a list."""
-WATCH_SECONDS = 300
-"""A watch is ended by the server after this long."""
-SILENCE_SECONDS = 90.0
-"""A watch that says nothing for so long is dead: the server sends a bookmark about once a minute."""
+WATCH_SECONDS = 120
+"""A watch is ended by the server after this long, and given up by us a little later: one that was silently dropped on
+the way is noticed within that time."""
+WATCH_MARGIN_SECONDS = 15
 
-_APPLY = "application/apply-patch+yaml"
+_APPLY, _MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 
 
 class Api:
@@ -68,6 +68,12 @@ class Api:
         query = {"force": "true"} if force else {}
         return await self._json("PATCH", path, query, body, content_type=_APPLY, field_manager=True)
 
+    async def merge(self, kind: Kind, namespace: str, name: str, patch: Json) -> Json:
+        """A JSON merge patch: null takes a field away, and a list is replaced as a whole."""
+        return await self._json(
+            "PATCH", kind.path(namespace, name), body=patch, content_type=_MERGE, field_manager=True
+        )
+
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
         """Delete this very object, and not another that took its name meanwhile."""
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
@@ -106,7 +112,7 @@ class Api:
             "timeoutSeconds": str(WATCH_SECONDS),
             **({"labelSelector": selector} if selector else {}),
         }
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS, sock_read=SILENCE_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=WATCH_SECONDS + WATCH_MARGIN_SECONDS, sock_connect=REQUEST_SECONDS)
         response = await self._send("GET", kind.path(namespace), query, timeout=timeout)
         try:
             if response.status != 200:
