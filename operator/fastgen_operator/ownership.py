@@ -97,7 +97,7 @@ def _entries(thing: Json) -> Iterator[Json]:
 def _leaves(fields: Json, path: Path) -> Iterator[Path]:
     """Every field that is set, by the record's own steps: "f:" and a name, "k:" and the keys of an item of a list."""
     names = [name for name in fields if name != "."]
-    if not names:
+    if not names and path:  # an entry may hold nothing at all, of what is kept of it
         yield path
     for name in names:
         yield from _leaves(fields[name], (*path, name))
