@@ -11,6 +11,8 @@ from cluster_operator import Operator
 from fastgen_devcluster.errors import DevClusterError
 
 LOG_LINES = 25
+WORTH_TELLING = "reason!=FailedToUpdateEndpoint,reason!=FailedToUpdateEndpointSlices"
+"""Of the events: no EndpointSlice takes the loopback addresses that pods have here."""
 
 
 def report_of(fixtures: Mapping[str, Any]) -> str:
@@ -25,7 +27,7 @@ def _namespace(namespace: Namespace) -> str:
         ("get", "fgd,deployments,pods", "--output=wide"),
         ("get", "fgd", "--output=jsonpath={range .items[*]}{.metadata.name}{'\\n'}{range .status.conditions[*]}"
          "  {.type}={.status} {.reason} (generation {.observedGeneration}): {.message}{'\\n'}{end}{end}"),
-        ("get", "events", "--sort-by=.metadata.creationTimestamp"),
+        ("get", "events", "--sort-by=.metadata.creationTimestamp", f"--field-selector={WORTH_TELLING}"),
     )  # fmt: skip
     return "\n".join([*(_said(namespace, *line) for line in words), _logs(namespace)])
 
