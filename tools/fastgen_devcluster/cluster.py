@@ -19,7 +19,7 @@ from pathlib import Path
 from fastgen.local_state import process_start_ticks
 from fastgen_devcluster import binaries
 from fastgen_devcluster.control_plane import control
-from fastgen_devcluster.control_plane.supervisor import Plan
+from fastgen_devcluster.control_plane.plan import Plan
 from fastgen_devcluster.errors import DevClusterError
 from fastgen_devcluster.options import ClusterOptions
 from fastgen_devcluster.processes import FOLDER_VARIABLE, kill_processes_of, log_tail, signal_checked, wait_for_end
@@ -168,7 +168,7 @@ def start(options: ClusterOptions, on_progress: Progress = _quiet, *, tethered: 
     with claim(folder) as lock:
         folder.logs.mkdir(mode=0o700)
         parent = ProcessId(os.getpid(), process_start_ticks(os.getpid()) or 0) if tethered else None
-        folder.plan.write_text(Plan(options, dict(found), parent).to_json())
+        folder.plan.write_text(Plan(options, found, parent).to_json())
         supervisor = _launch_supervisor(folder, lock.fileno())
     _follow_start(folder, supervisor, on_progress)
     record = folder.read_record()

@@ -34,7 +34,7 @@ def listen(folder: ClusterFolder) -> Iterator[socket.socket]:
 
 
 def answer(listener: socket.socket, act: Callable[[Request], None]) -> None:
-    """Take one request and answer it with "" or the message of the FastGenError that `act` raised."""
+    """Take one request and answer it with "" or the message of the FastGenError or OSError that `act` raised."""
     connection, _ = listener.accept()
     with connection, connection.makefile("rw") as stream, contextlib.suppress(OSError, ValueError, TypeError):
         connection.settimeout(1.0)
@@ -43,7 +43,7 @@ def answer(listener: socket.socket, act: Callable[[Request], None]) -> None:
         try:
             act(request)
             error = ""
-        except FastGenError as failure:
+        except (FastGenError, OSError) as failure:
             error = str(failure)
         print(json.dumps({"error": error}), file=stream, flush=True)
 

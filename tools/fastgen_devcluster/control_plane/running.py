@@ -54,15 +54,17 @@ class RunningComponent:
         ticks = process_start_ticks(self._process.pid)
         return None if ticks is None else ProcessId(self._process.pid, ticks)
 
+    def how_it_ended(self) -> str:
+        """How it ended by itself; empty while it runs, and where it was stopped."""
+        if self._process is None or self._process.poll() is None:
+            return ""
+        return describe_status(self._process.returncode)
+
     def check_alive(self) -> None:
         """Raises DevClusterError, with the end of its log, where it ended by itself."""
-        if self._process is not None and self._process.poll() is not None:
-            raise DevClusterError(
-                f"{self.name} {describe_status(self._process.returncode)}; the end of its log:\n{self.log_tail()}"
-            )
-
-    def log_tail(self) -> str:
-        return log_tail(self.log_path) or "    (empty)"
+        ended = self.how_it_ended()
+        if ended:
+            raise DevClusterError(f"{self.name} {ended}; the end of its log:\n{log_tail(self.log_path)}")
 
 
 def log_of(folder: ClusterFolder, name: str) -> Path:

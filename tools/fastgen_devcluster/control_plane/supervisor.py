@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import selectors
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,14 @@ from fastgen_devcluster import kwok
 from fastgen_devcluster.api import Api
 from fastgen_devcluster.control_plane import command_lines, components, control, readiness, rights
 from fastgen_devcluster.control_plane.credentials import write_credentials
+from fastgen_devcluster.control_plane.plan import Plan
 from fastgen_devcluster.control_plane.running import RunningComponent
 from fastgen_devcluster.errors import DevClusterError
-from fastgen_devcluster.options import ClusterOptions
 from fastgen_devcluster.ports import LOOPBACK, PortClaim, claim_port
+from fastgen_devcluster.processes import kill_processes_of
 from fastgen_devcluster.state import ClusterFolder, ClusterRecord, ProcessId
+
+log = logging.getLogger("supervisor")
 
 READY_SECONDS = 90.0
 LOOK_SECONDS = 0.05
@@ -41,29 +44,6 @@ PORTS = ("etcd", "etcd-peer", "kube-apiserver", components.PROMETHEUS, component
 
 class StopRequested(Exception):
     """Whoever started the cluster wants it to end, or is gone."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the supervisor is to do."""
-
-    options: ClusterOptions
-    binaries: dict[str, Path]
-    parent: ProcessId | None
-    """The cluster ends when this process does; none where it goes on by itself."""
-
-    def to_json(self) -> str:
-        binaries = {name: str(path) for name, path in self.binaries.items()}
-        return json.dumps({"options": self.options.to_json(), "binaries": binaries, "parent": self.parent})
-
-    @classmethod
-    def from_json(cls, text: str) -> Plan:
-        values = json.loads(text)
-        return cls(
-            options=ClusterOptions.from_json(values["options"]),
-            binaries={name: Path(path) for name, path in values["binaries"].items()},
-            parent=ProcessId(*values["parent"]) if values["parent"] else None,
-        )
 
 
 class Supervisor:
@@ -102,6 +82,7 @@ class Supervisor:
             key=credentials.admin.key,
         )
         self.running: dict[str, RunningComponent] = {}
+        self._noted: set[str] = set()
 
     def port(self, component: str) -> int:
         return self._ports[component].port
@@ -116,14 +97,14 @@ class Supervisor:
         etcd, api_server, *controllers = components.core_components(self.site)
         self._launch(etcd)
         self._launch(api_server)
-        self._wait_ready(api_server.name)
+        self._wait_ready(api_server.name, self.running.values())
         rights.grant(self.api)
         self._make_played_nodes()
         others = (*controllers, *components.further_components(self.site, self.plan.options))
         for component in others:
             self._launch(component)
         for component in others:
-            self._wait_ready(component.name)
+            self._wait_ready(component.name, self.running.values())
         self._write_record(state="running")
 
     def _make_played_nodes(self) -> None:
@@ -137,9 +118,8 @@ class Supervisor:
         running.start()
         self._write_record()
 
-    def _wait_ready(self, name: str) -> None:
-        """Until it is ready (one that is not in _checks is as soon as it runs), every component lives on and nobody
-        wants to stop."""
+    def _wait_ready(self, name: str, must_live: Iterable[RunningComponent]) -> None:
+        """Until it is ready, while `must_live` do, and nobody wants to stop. (Without a check, who runs is ready.)"""
         check = self._checks().get(name)
         if check is None:
             return
@@ -147,11 +127,12 @@ class Supervisor:
         while (reason := check()) is not None:
             if self._should_stop():
                 raise StopRequested
-            for component in self.running.values():
-                component.check_alive()
+            for running in must_live:
+                running.check_alive()
             if time.monotonic() - began > READY_SECONDS:
                 raise DevClusterError(f"{name} did not become ready within {READY_SECONDS:g} s: {reason}")
             time.sleep(LOOK_SECONDS)
+        log.info("%s: ready", name)
         self._say(f"{name} is ready ({time.monotonic() - self._began:.1f} s)")
 
     def _should_stop(self) -> bool:
@@ -170,16 +151,28 @@ class Supervisor:
         with contextlib.ExitStack() as stack:
             selector = stack.enter_context(selectors.DefaultSelector())
             listener = stack.enter_context(control.listen(self.folder))
+            signals = stack.enter_context(_wake_up_on_signals())
             selector.register(listener, selectors.EVENT_READ)
-            selector.register(stack.enter_context(_wake_up_on_signals()), selectors.EVENT_READ)
+            selector.register(signals, selectors.EVENT_READ)
             if self.plan.parent is not None and self.plan.parent.is_alive():
                 selector.register(stack.enter_context(_process_handle(self.plan.parent.pid)), selectors.EVENT_READ)
             while not self._should_stop():
                 for key, _ in selector.select():
                     if key.fileobj is listener:
                         control.answer(listener, self._control)
+                    elif key.fileobj == signals:
+                        os.read(signals, 64)
+                        self._note_ends()
+
+    def _note_ends(self) -> None:
+        """A component that died stays dead, as a person has to see it; `status` shows it, and this says it once."""
+        for running in self.running.values():
+            if running.name not in self._noted and (ended := running.how_it_ended()):
+                self._noted.add(running.name)
+                log.warning("%s %s", running.name, ended)
 
     def _control(self, request: control.Request) -> None:
+        log.info("%s %s", request.action, request.component)
         running = self.running.get(request.component)
         if running is None:
             raise DevClusterError(
@@ -189,7 +182,8 @@ class Supervisor:
             running.stop()
         if request.action in ("start", "restart"):
             running.start()
-            self._wait_ready(request.component)
+            self._noted.discard(running.name)
+            self._wait_ready(running.name, [running])
         self._write_record()
 
     def _checks(self) -> dict[str, Callable[[], str | None]]:
@@ -206,12 +200,16 @@ class Supervisor:
 
     def stop(self) -> None:
         """End everything, in the reverse order of the start, and remove the folder."""
-        self._write_record(state="stopping")
+        with contextlib.suppress(OSError):  # a full disk is no reason to leave anything running
+            self._write_record(state="stopping")
         for running in reversed(self.running.values()):
-            running.stop()
+            went = running.stop()
+            log.info("%s: %s", running.name, "ended" if went else "had to be killed")
+        kill_processes_of(self.folder.path)
         keep = self.plan.options.keep_logs_in
         if keep is not None:
-            shutil.copytree(self.folder.logs, keep, dirs_exist_ok=True)
+            with contextlib.suppress(OSError, shutil.Error):
+                shutil.copytree(self.folder.logs, keep, dirs_exist_ok=True)
         shutil.rmtree(self.folder.path, ignore_errors=True)
 
 
@@ -245,11 +243,13 @@ def _tell(**message: object) -> None:
 
 def main() -> int:
     """0 after an ordered end, 1 where the cluster could not start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folder = ClusterFolder(Path(sys.argv[1]))
     plan = Plan.from_json(folder.plan.read_text())
     supervisor = Supervisor(folder, plan, say=lambda text: _tell(progress=text))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, supervisor.request_stop)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # with a handler, it wakes up `serve`
     try:
         supervisor.start()
         _tell(ready=True)
@@ -257,7 +257,8 @@ def main() -> int:
         supervisor.serve()
     except StopRequested:
         pass
-    except FastGenError as error:
+    except (FastGenError, OSError) as error:
+        log.error("%s", error)
         _tell(error=str(error))
         return 1
     finally:
