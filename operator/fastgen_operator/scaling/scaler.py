@@ -104,7 +104,7 @@ class Scaler:
     ) -> None:
         self._view, self._write_scale, self._announce = view, write_scale, announce
         self._metrics, self._interval_seconds = metrics, interval_seconds
-        self._client = client or PrometheusClient(timeout_seconds=min(5.0, interval_seconds))
+        self._client = client or PrometheusClient()
         self._publisher = Publisher(wake)
         self._watched: dict[Key, _Watched] = {}
 
