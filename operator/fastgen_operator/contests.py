@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-FREE = 4
+FREE = 10
 """Times within WINDOW_SECONDS that are answered at once."""
 WINDOW_SECONDS = 300.0
 MOST_SECONDS = 60.0

@@ -23,32 +23,26 @@ Tell = Callable[[str | None, Mapping[str, Any]], None]
 """Told the type of an event (None: it was listed) and the object."""
 
 RESTART_SECONDS = 2.0
-STOP_SECONDS = 2.0
+STOP_SECONDS = 1.5
 
 
 class KopfWatch:
-    """Tells, on the loop that `start` was called on, of every event of a FastGenDeployment."""
+    """Tells, on the loop that `run` runs in, of every event of a FastGenDeployment."""
 
     def __init__(self, namespaces: Sequence[str], tell: Tell, on_error: Callable[[], None]) -> None:
         self._namespaces, self._tell, self._on_error = tuple(namespaces), tell, on_error
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
 
-    def start(self) -> None:
+    async def run(self) -> None:
+        """Until cancelled. It writes nothing, so nothing is lost where it does not end in time."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
-
-    def stop(self) -> None:
-        """It writes nothing, so nothing is lost where it does not end in time."""
-        self._stop.set()
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        self.start()
         try:
             await asyncio.Event().wait()
         finally:
-            self.stop()
+            self._stop.set()
+            await asyncio.to_thread(self._thread.join, STOP_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.is_set():

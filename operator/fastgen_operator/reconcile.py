@@ -171,8 +171,8 @@ class Reconciler:
             generation=known.generation,
             replicas=self._rollout(key, labels.replica_name(key.name), wanted, pods),
             balancers=self._rollout(key, labels.balancer_name(key.name), wanted, balancer_pods),
-            trouble=trouble_of(pods),
-            balancer_trouble=trouble_of(balancer_pods),
+            trouble=trouble_of(pods, self._child(key, labels.replica_name(key.name))),
+            balancer_trouble=trouble_of(balancer_pods, self._child(key, labels.balancer_name(key.name))),
             problem=problem,
             decision=self._decision(key),
             previous=self._store.status(key),
@@ -180,10 +180,12 @@ class Reconciler:
         )
 
     def _rollout(self, key: Key, name: str, wanted: Sequence[KubeObject] | None, pods: Sequence[Json]) -> Rollout:
-        ref = Ref("apps/v1", "Deployment", name)
-        child = self._store.children_of(key).get(ref)
-        should = next((content for content in wanted or () if ref_of(content) == ref), None)
+        child = self._child(key, name)
+        should = next((content for content in wanted or () if ref_of(content) == _deployment(name)), None)
         return standing_rollout(child, pods) if should is None else rollout_of(child, should, pods)
+
+    def _child(self, key: Key, name: str) -> Json | None:
+        return self._store.children_of(key).get(_deployment(name))
 
     def _invalid(self, key: Key, known: Known, problem: Problem) -> FastGenDeploymentStatus:
         replicas, balancers = (
@@ -192,3 +194,7 @@ class Reconciler:
         )
         previous = self._store.status(key)
         return status_of_invalid(key.name, known.generation, problem, replicas, balancers, previous, datetime.now(UTC))
+
+
+def _deployment(name: str) -> Ref:
+    return Ref("apps/v1", "Deployment", name)

@@ -102,13 +102,19 @@ def num_late(pods: Iterable[Json], now: datetime, deadline_seconds: float) -> in
     )
 
 
-def trouble_of(pods: Iterable[Json]) -> Trouble | None:
-    """The most telling trouble among pods that are not ready; None where they are only starting."""
+def trouble_of(pods: Iterable[Json], child: Json | None = None) -> Trouble | None:
+    """The most telling trouble among pods that are not ready, or that their Deployment `child` may not even make.
+
+    None where they are only starting.
+    """
     found = [trouble for pod in pods if is_alive(pod) and not is_ready(pod) for trouble in _troubles(pod)]
+    failure = _conditions(child or {}).get("ReplicaFailure") or {}
+    if failure.get("status") == "True":
+        found.append(Trouble("PodsRefused", f"pods cannot be made: {_short(failure.get('message'))}"))
     return min(found, key=lambda trouble: _ORDER.index(trouble.reason), default=None)
 
 
-_ORDER = ("ImageUnavailable", "Misconfigured", "LoadFailed", "Unschedulable")
+_ORDER = ("PodsRefused", "ImageUnavailable", "Misconfigured", "LoadFailed", "Unschedulable")
 _IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _MESSAGE_CHARACTERS = 400

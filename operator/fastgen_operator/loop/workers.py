@@ -10,6 +10,7 @@ import aiohttp
 
 from fastgen_operator.api.errors import ApiError
 from fastgen_operator.key import Key
+from fastgen_operator.lease import LeaseLostError
 from fastgen_operator.loop.queue import KeyedQueue
 from fastgen_operator.metrics import OperatorMetrics
 from fastgen_operator.reconcile import Look
@@ -18,7 +19,7 @@ log = logging.getLogger("fastgen.operator")
 
 MOST_SECONDS = 120.0
 """A look that takes longer is given up, and tried again."""
-AWAITED = (ApiError, aiohttp.ClientError, OSError, TimeoutError)
+AWAITED = (ApiError, LeaseLostError, aiohttp.ClientError, OSError)
 """What happens to everyone who talks to an API server: no traceback."""
 
 
