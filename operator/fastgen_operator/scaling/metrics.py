@@ -22,10 +22,11 @@ class ScalingMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         def gauge(name: str, meaning: str) -> Gauge:
             made = Gauge(f"fastgen_operator_scaling_{name}", meaning, _OWN, registry=registry)
-            self._gauges[name] = made
+            self.gauges[name] = made
             return made
 
-        self._gauges: dict[str, Gauge] = {}
+        self.gauges: dict[str, Gauge] = {}
+        """By name, without the prefix."""
         gauge("desired_replicas", "Replicas the autoscaler asks for; in mode Advisory, would ask for.")
         gauge("replicas", "Replicas asked for now: spec.replicas.")
         gauge("ready_replicas", "Replicas that answer requests.")
@@ -80,7 +81,7 @@ class ScalingMetrics:
             "informed": int(decision.is_informed),
         }
         for name, value in values.items():
-            self._gauges[name].labels(*key).set(float("nan") if value is None else value)
+            self.gauges[name].labels(*key).set(float("nan") if value is None else value)
         self.decisions.labels(*key, decision.reason).inc()
         self._reasons.setdefault(key, set()).add(decision.reason)
 
@@ -90,7 +91,7 @@ class ScalingMetrics:
 
     def forget(self, key: Key) -> None:
         """The deployment is gone, or does not scale any more: its series end."""
-        for gauge in self._gauges.values():
+        for gauge in self.gauges.values():
             with contextlib.suppress(KeyError):
                 gauge.remove(*key)
         for reason in self._reasons.pop(key, ()):
