@@ -26,8 +26,9 @@ HEADER = """\
 # Metrics and receipts
 
 Every replica (`fastgen serve`), every balancer (`fastgen balance`) and the operator (`fastgen operator`) serve
-`/metrics` on their HTTP port, in Prometheus' text format or OpenMetrics, as the scraper asks. Names, units and buckets are vLLM's, with the prefix
-`fastgen_`, wherever vLLM has the metric: point its dashboards here. Histograms have `_bucket`, `_sum` and `_count`.
+`/metrics` on their HTTP port, in Prometheus' text format or OpenMetrics, as the scraper asks. Names, units and buckets
+are vLLM's, with the prefix `fastgen_`, wherever vLLM has the metric: point its dashboards here. Histograms have
+`_bucket`, `_sum` and `_count`.
 
 ## What counts as effective
 
