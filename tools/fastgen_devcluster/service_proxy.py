@@ -78,16 +78,14 @@ class ServiceProxy:
         try:
             upstream = await self._ask(request, route)
         except TimeoutError:
-            return _refusal(
-                request, Refused(504, f"{route.address} did not take the connection in {CONNECT_SECONDS:g} s")
-            )
+            return _refusal(request, Refused(504, f"tried {route.address}: no connection in {CONNECT_SECONDS:g} s"))
         except (aiohttp.ClientError, OSError) as error:
             return _refusal(request, Refused(502, f"tried {route.address}: {error or type(error).__name__}"))
         async with upstream:
             return await _pass_back(request, upstream)
 
     def _route(self, request: web.BaseRequest) -> Route | Refused:
-        target = request.message.path
+        target = request.raw_path
         if request.method == "CONNECT":
             return Refused(501, f"{HELP}; CONNECT (TLS, gRPC) is not for it: connect to a pod's own address")
         if not target.startswith("http://"):
@@ -156,7 +154,7 @@ def _end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
 
 def _refusal(request: web.BaseRequest, refused: Refused) -> web.Response:
     if refused.status >= 400:
-        log.info("%s %s: %s", request.method, request.message.path, refused.message)
+        log.info("%s %s: %s", request.method, request.raw_path, refused.message)
     answer = web.Response(status=refused.status, text=f"devcluster service proxy: {refused.message}\n")
     if request.method == "CONNECT":
         answer.force_close()
@@ -203,10 +201,10 @@ async def serving(arguments: argparse.Namespace) -> AsyncIterator[None]:
         directory = ServiceDirectory(api)
         following = asyncio.create_task(directory.follow())
         server = web.Server(ServiceProxy(directory, pods, static).handle, handler_cancellation=True, access_log=None)
-        runner = web.ServerRunner(server)
+        runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            await web.TCPSite(runner, LOOPBACK, arguments.port, shutdown_timeout=1.0).start()
+            await web.TCPSite(runner, LOOPBACK, arguments.port).start()
             yield
         finally:
             following.cancel()
