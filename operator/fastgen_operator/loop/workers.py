@@ -59,9 +59,15 @@ class Workers:
             self._failed()
             delay = self._queue.retry(key)
             log.exception("%s: this should not happen; again in %.1f s", key, delay, extra=context)
-            await self._on_bug(key, error)
+            await self._tell(key, error)
         else:
             self._went(key, look)
+
+    async def _tell(self, key: Key, error: Exception) -> None:
+        try:
+            await self._on_bug(key, error)
+        except Exception:
+            log.exception("%s: nor could that be told", key)
 
     def _failed(self) -> None:
         self._metrics.reconciles.labels("error").inc()
