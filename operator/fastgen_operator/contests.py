@@ -5,40 +5,37 @@ from __future__ import annotations
 from typing import NamedTuple
 
 FREE = 10
-"""Times within WINDOW_SECONDS that are answered at once."""
-WINDOW_SECONDS = 300.0
+"""Times in a row that are answered at once."""
+QUIET_SECONDS = 300.0
+"""After so long without a change the next one is the first again."""
 MOST_SECONDS = 60.0
 TOLD_SECONDS = 600.0
 """How long the condition tells of the last time."""
 
 
 class Contest(NamedTuple):
-    """When fields of one object were put back, oldest first, and the last remark on it."""
+    """How often in a row one object was put back."""
 
-    at_seconds: tuple[float, ...] = ()
+    times: int = 0
+    last_at_seconds: float = 0.0
     remark: str = ""
+    """On the last time."""
 
 
 def wait_seconds(contest: Contest, now_seconds: float) -> float:
     """How long to leave the object as others made it."""
-    recent = [at for at in contest.at_seconds if now_seconds - at < WINDOW_SECONDS]
-    if len(recent) < FREE:
+    since = now_seconds - contest.last_at_seconds
+    if contest.times < FREE or since >= QUIET_SECONDS:
         return 0.0
-    pause = min(MOST_SECONDS, 2.0 ** (len(recent) - FREE))
-    return max(0.0, recent[-1] + pause - now_seconds)
+    return max(0.0, min(MOST_SECONDS, 2.0 ** min(contest.times - FREE, 20)) - since)
 
 
 def put_back(contest: Contest, now_seconds: float, remark: str) -> Contest:
     """The same with one time more."""
-    recent = tuple(at for at in contest.at_seconds if now_seconds - at < WINDOW_SECONDS)
-    return Contest((*recent, now_seconds), remark)
-
-
-def is_told(contest: Contest, now_seconds: float) -> bool:
-    """Whether the condition still tells of it."""
-    return bool(contest.at_seconds) and now_seconds - contest.at_seconds[-1] < TOLD_SECONDS
+    is_first = now_seconds - contest.last_at_seconds >= QUIET_SECONDS
+    return Contest(1 if is_first else contest.times + 1, now_seconds, remark)
 
 
 def until_untold_seconds(contest: Contest, now_seconds: float) -> float:
-    """When that ends."""
-    return contest.at_seconds[-1] + TOLD_SECONDS - now_seconds
+    """How long the condition goes on to tell of it; 0 or less: it does not."""
+    return contest.last_at_seconds + TOLD_SECONDS - now_seconds if contest.times else 0.0

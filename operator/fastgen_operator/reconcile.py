@@ -144,7 +144,9 @@ class Reconciler:
 
     def _remarks(self, memory: _Memory, outcome: Outcome) -> tuple[str, ...]:
         now = self._now()
-        memory.contests = {ref: each for ref, each in memory.contests.items() if contests.is_told(each, now)}
+        memory.contests = {
+            ref: each for ref, each in memory.contests.items() if contests.until_untold_seconds(each, now) > 0.0
+        }
         waits = [f"{ref} is being deleted, and is made again then" for ref in outcome.leaving]
         return (*waits, *(each.remark for _, each in sorted(memory.contests.items())))
 
