@@ -14,7 +14,7 @@ from fastgen_operator.desired.common import hash_of
 from fastgen_operator.ownership import Edit, edits_of
 
 UID = "u-1"
-FIELDS = {"f:spec": {"f:replicas": {}, "f:selector": {}}}
+FIELDS: dict[str, Any] = {"f:spec": {"f:replicas": {}, "f:selector": {}}}
 WANTED = desired(live(), OBSERVED)
 REF = Ref("v1", "Service", "llama")
 ALL = {ref_of(content) for content in WANTED}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastgen_operator.ownership import Edit, edits_of, entries_worth_keeping, owned_fields, undo
 
-LABELS = {"f:metadata": {"f:labels": {"f:a": {}}}}
+LABELS: dict[str, Any] = {"f:metadata": {"f:labels": {"f:a": {}}}}
 ENGINE = 'k:{"name":"engine"}'
 
 
-def deployment(*entries: dict[str, Any]) -> dict[str, Any]:
+def deployment(*entries: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": "Deployment", "metadata": {"name": "d", "managedFields": list(entries)}}
 
 
@@ -48,14 +49,14 @@ def test_what_others_set_in_the_spec_is_an_edit() -> None:
 
 
 def test_an_item_of_a_list_is_an_edit_of_the_outermost_list() -> None:
-    variable = {"f:env": {".": {}, 'k:{"name":"X"}': {".": {}, "f:name": {}, "f:value": {}}}}
+    variable: dict[str, Any] = {"f:env": {".": {}, 'k:{"name":"X"}': {".": {}, "f:name": {}, "f:value": {}}}}
     found = edits_of(deployment(MINE, entry("kubectl-set", pod({"f:containers": {ENGINE: variable}}))), OURS)
     assert found == (Edit(CONTAINERS, "kubectl-set"),)
     assert undo(found, CONTENT) == {"spec": {"template": {"spec": {"containers": [{"name": "engine", "image": "i"}]}}}}
 
 
 def test_a_renamed_container_is_an_edit_although_nothing_of_the_list_is_ours_any_more() -> None:
-    others = {'k:{"name":"other"}': {".": {}, "f:image": {}, "f:name": {}}}
+    others: dict[str, Any] = {'k:{"name":"other"}': {".": {}, "f:image": {}, "f:name": {}}}
     left = entry("fastgen-operator", {**LABELS, "f:spec": {"f:replicas": {}, "f:selector": {}}}, "Apply")
     renamed = deployment(left, entry("kubectl-edit", pod({"f:containers": others})))
     assert edits_of(renamed, OURS) == (Edit(CONTAINERS, "kubectl-edit"),)
@@ -68,7 +69,7 @@ def test_a_field_that_we_do_not_set_is_taken_away() -> None:
 
 
 def test_labels_annotations_status_and_restarts_are_others_to_write() -> None:
-    restarted = {"f:metadata": {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}}
+    restarted: dict[str, Any] = {"f:metadata": {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}}
     others = [
         entry("kubectl-rollout", {"f:spec": {"f:template": restarted}}),
         entry("kubectl-label", {"f:metadata": {"f:labels": {"f:mine": {}}}}),
