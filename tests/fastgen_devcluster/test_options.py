@@ -39,6 +39,7 @@ def test_options_arrive_as_they_were_sent(tmp_path: Path, monkeypatch: pytest.Mo
         ({"name": "a" * 41}, "at most 40"),
         ({"nodes": -1}, "allowed are 0 to"),
         ({"gpus_per_node": 1000}, "allowed are 0 to"),
+        ({"ready_seconds": 0.0}, "more than 0"),
         ({"host_paths": {"models": Path("/tmp")}}, "no absolute path"),
         ({"host_paths": {"/models": Path("/no/such/folder")}}, "no folder on this machine"),
         ({"prometheus_config": Path("/no/such/file")}, "there is no file"),

@@ -57,6 +57,9 @@ class ClusterOptions:
     host_paths: Mapping[str, Path] = field(default_factory=dict)
     """Path on a node to the local folder that stands for it."""
 
+    ready_seconds: float = 90.0
+    """How long a component may take to become ready before the start is given up."""
+
     keep_logs_in: Path | None = None
     """Copy every log into this folder when the cluster ends; otherwise they go with it."""
 
@@ -71,6 +74,8 @@ class ClusterOptions:
         for name, low, high in limits:
             if not low <= getattr(self, name) <= high:
                 raise UsageError(f"{name}={getattr(self, name)}: allowed are {low} to {high}")
+        if not self.ready_seconds > 0:
+            raise UsageError(f"ready_seconds={self.ready_seconds}: it has to be more than 0")
         for where, folder in self.host_paths.items():
             if not where.startswith("/"):
                 raise UsageError(f"host_paths: '{where}' is no absolute path on a node")

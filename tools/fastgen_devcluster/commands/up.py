@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import signal
 import time
 from pathlib import Path
@@ -101,16 +100,15 @@ def _leave(options: ClusterOptions) -> int:
 
 
 def _stay(options: ClusterOptions) -> int:
-    with contextlib.suppress(KeyboardInterrupt), cluster.running(options, _say) as up:
+    with cluster.running(options, _say) as up:
         try:
             _say(_what_next(up, "Ctrl-C"))
             while up.is_running():
                 time.sleep(LOOK_SECONDS)
         except KeyboardInterrupt:
             _say("ending it: nodes first, etcd last")
-            raise
+            return 0
         raise DevClusterError(f"cluster '{up.name}' has ended; somebody ended it, or its supervisor was killed")
-    return 0
 
 
 def _name_flag(up: cluster.DevCluster) -> str:

@@ -37,7 +37,6 @@ from fastgen_devcluster.state import ClusterFolder, ClusterRecord, ProcessId
 
 log = logging.getLogger("supervisor")
 
-READY_SECONDS = 90.0
 LOOK_SECONDS = 0.05
 PORTS = ("etcd", "etcd-peer", "kube-apiserver", components.PROMETHEUS, components.PROXY)
 
@@ -123,14 +122,14 @@ class Supervisor:
         check = self._checks().get(name)
         if check is None:
             return
-        began = time.monotonic()
+        began, patience_seconds = time.monotonic(), self.plan.options.ready_seconds
         while (reason := check()) is not None:
             if self._should_stop():
                 raise StopRequested
             for running in must_live:
                 running.check_alive()
-            if time.monotonic() - began > READY_SECONDS:
-                raise DevClusterError(f"{name} did not become ready within {READY_SECONDS:g} s: {reason}")
+            if time.monotonic() - began > patience_seconds:
+                raise DevClusterError(f"{name} did not become ready within {patience_seconds:g} s: {reason}")
             time.sleep(LOOK_SECONDS)
         log.info("%s: ready", name)
         self._say(f"{name} is ready ({time.monotonic() - self._began:.1f} s)")
