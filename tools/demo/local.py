@@ -1,4 +1,4 @@
-"""`make demo`: from a model folder to answers that keep a promise, on this machine, without a cluster.
+"""`make demo-local`: from a model folder to answers that keep a promise, on this machine, without a cluster.
 
 python -m demo.local          all of it, ended cleanly
 KEEP=1 python -m demo.local   the same, left running
@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import openai
 from rich.console import Console
 from rich.markup import escape
 
@@ -59,7 +60,7 @@ def show(deployment: Deployment, console: Console, *, keep: bool) -> None:
     with deployment.running(keep=keep):
         record = _wait_ready(deployment, console)
         _step(console, 2, f"the openai client asks, the answer is streamed: {QUESTION}")
-        ask_by_openai(record, console)
+        ask_by_openai(openai.OpenAI(base_url=f"http://{record.http}/v1", api_key="none"), NAME, console)
         _step(console, 3, "the same through gRPC")
         ask_by_grpc(record, console)
         _step(console, 4, f"load for 30 seconds; in the middle {VICTIM} is killed with SIGKILL")

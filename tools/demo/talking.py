@@ -6,7 +6,7 @@ import openai
 from rich.console import Console
 
 import fastgen
-from demo.deployment import NAME, DemoError
+from demo.deployment import DemoError
 from fastgen.local_state import DeploymentRecord
 
 QUESTION = "What is Dynamic SplitFuse?"
@@ -15,12 +15,11 @@ EXPECTED_WORD = "prompt"
 """An answer to the question cannot do without it."""
 
 
-def ask_by_openai(record: DeploymentRecord, console: Console) -> str:
+def ask_by_openai(client: openai.OpenAI, model: str, console: Console) -> str:
     """The answer, printed as it comes."""
-    client = openai.OpenAI(base_url=f"http://{record.http}/v1", api_key="none")
     pieces = []
     with client.chat.completions.create(
-        model=NAME,
+        model=model,
         messages=[{"role": "user", "content": QUESTION}],
         max_tokens=MAX_ANSWER_TOKENS,
         temperature=0,

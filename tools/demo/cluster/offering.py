@@ -1,0 +1,151 @@
+"""Sending requests as the plan says, whether or not the last ones were answered: nobody asks a user to wait.
+
+Answers are not streamed: the replicas judge every request by the times of its tokens all the same, and the machine
+that answers has no time to waste on reading them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import aiohttp
+import openai
+from openai.types.chat import ChatCompletion
+
+from demo.cluster.plan import LoadPlan
+from guide_model.facts import load_facts
+
+REQUEST_SECONDS = 120.0
+
+
+class Shape(NamedTuple):
+    """What one request looks like."""
+
+    notes: int
+    """Pieces of text that the question comes with: most of a prompt, as where people ask about documents."""
+    answer_tokens: int
+
+
+DOCUMENTS = Shape(notes=12, answer_tokens=16)
+"""About 470 tokens of prompt, and a short answer."""
+
+
+@dataclass
+class Tally:
+    """What became of the requests, as their clients saw it."""
+
+    sent: int = 0
+    answered: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def failed(self) -> int:
+        return self.errors.total()
+
+    @property
+    def in_flight(self) -> int:
+        return self.sent - self.answered - self.failed
+
+
+class Prompts:
+    """Questions to the guide, each with notes drawn for it, so that no two prompts are the same."""
+
+    def __init__(self, shape: Shape, seed: int) -> None:
+        facts = load_facts()
+        self._notes = [fact.answer for fact in facts.values()]
+        self._questions = [question for fact in facts.values() for question in fact.ask]
+        self._shape = shape
+        self._chance = random.Random(seed)  # noqa: S311 (drawn to be repeatable, not secret)
+
+    def next(self) -> str:
+        notes: Sequence[str] = self._chance.sample(self._notes, self._shape.notes)
+        return "\n".join([*notes, self._chance.choice(self._questions)])
+
+
+class Offering:
+    """One run of a plan against an OpenAI-compatible address."""
+
+    def __init__(
+        self, plan: LoadPlan, shape: Shape, *, url: str, model: str, proxy_url: str | None, seed: int = 0
+    ) -> None:
+        self.plan = plan
+        self.tally = Tally()
+        self._shape, self._url, self._model, self._proxy_url = shape, url, model, proxy_url
+        self._seed = seed
+        self._prompts = Prompts(shape, seed)
+        self._began: float | None = None
+        self._ended = asyncio.Event()
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Since the first request could be sent."""
+        return 0.0 if self._began is None else time.monotonic() - self._began
+
+    @property
+    def rate_now(self) -> float:
+        """Requests a second that the plan asks for at this moment."""
+        return self.plan.rate_at(self.elapsed_seconds)
+
+    @property
+    def is_falling_away(self) -> bool:
+        """Whether the last step has begun."""
+        return self._began is not None and self.plan.is_last_step(self.elapsed_seconds)
+
+    def end_early(self) -> None:
+        """Send no more; those that were sent are waited for."""
+        self._ended.set()
+
+    async def run(self) -> None:
+        """Returns once every request has ended; cancelled, none is left behind."""
+        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
+            asyncio.TaskGroup() as requests,
+        ):
+            self._began = began = time.monotonic()
+            for due in (*self.plan.due_times(self._seed), self.plan.seconds):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), max(0.0, began + due - time.monotonic()))
+                if self._ended.is_set() or due == self.plan.seconds:
+                    return
+                self.tally.sent += 1
+                requests.create_task(self._send(session))
+
+    async def _send(self, session: aiohttp.ClientSession) -> None:
+        body = request_body(self._model, self._prompts.next(), self._shape)
+        try:
+            async with session.post(f"{self._url}/chat/completions", json=body, proxy=self._proxy_url) as response:
+                answer = await response.read()
+                if response.status == 200:
+                    self.tally.answered += 1
+                else:
+                    self.tally.errors[f"{response.status}: {answer[:200].decode(errors='replace')}"] += 1
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self.tally.errors[f"{type(error).__name__}: {error}"[:200]] += 1
+
+
+def ask_for_size(client: openai.OpenAI, model: str, shape: Shape) -> int:
+    """Tokens of a request of this shape, prompt and answer, as the server counts them for one of them."""
+    body = request_body(model, Prompts(shape, seed=-1).next(), shape)
+    usage = client.post("/chat/completions", body=body, cast_to=ChatCompletion).usage
+    assert usage is not None
+    return usage.total_tokens
+
+
+def request_body(model: str, prompt: str, shape: Shape) -> dict[str, Any]:
+    """The whole answer is asked for, however soon the model would end it: every request is as much work."""
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": shape.answer_tokens,
+        "ignore_eos": True,
+        "temperature": 0,
+    }
