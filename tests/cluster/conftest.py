@@ -77,5 +77,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     found = getattr(item, "funcargs", {})
-    if report.failed and isinstance(found.get("cluster") or found.get("operator"), DevCluster | Operator):
+    if report.failed and {"cluster", "operator"} & set(getattr(item, "fixturenames", ())):
         report.sections.append(("the cluster", report_of(found)))

@@ -135,7 +135,7 @@ class Stream:
     def end(self, timeout_seconds: float = 120.0) -> None:
         """Wait until it has ended, however it did."""
         self._thread.join(timeout_seconds)
-        assert not self._thread.is_alive(), f"the stream is still open after {timeout_seconds:g} s"
+        assert not self._thread.is_alive(), f"still open after {timeout_seconds:g} s, {len(self.pieces)} pieces long"
 
     @property
     def is_whole(self) -> bool:

@@ -64,18 +64,24 @@ class Operator:
         for pid in processes_of(pod):
             os.kill(pid, signal.SIGKILL)
 
+    @contextlib.contextmanager
+    def hung(self, pod: Json) -> Iterator[None]:
+        """A pod that does nothing for a while, as on a node that swaps, and then goes on where it was."""
+        pids = processes_of(pod)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def pods_by_name(self) -> dict[str, Json]:
+        return {pod["metadata"]["name"]: pod for pod in self.pods()}
+
     def scale(self, replicas: int) -> None:
         self.namespace.kubectl("scale", f"deployment/{RELEASE}", f"--replicas={replicas}")
-
-    def log(self, last_lines: int = 60) -> str:
-        """The end of what its pods logged."""
-        found = ""
-        for pod in self.pods():
-            name = pod["metadata"]["name"]
-            with contextlib.suppress(Exception):
-                lines = self.namespace.cluster.pod_log(SYSTEM, name).read_text(errors="replace").splitlines()
-                found += f"--- {name}\n" + "\n".join(lines[-last_lines:]) + "\n"
-        return found
 
 
 @contextlib.contextmanager

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cluster_deployment import Deployed
 from cluster_namespace import Namespace
-from cluster_operator import Operator
+from cluster_operator import SYSTEM
 
+from fastgen_devcluster.cluster import DevCluster
 from fastgen_devcluster.errors import DevClusterError
 
 LOG_LINES = 25
+OPERATOR_LOG_LINES = 60
 WORTH_TELLING = "reason!=FailedToUpdateEndpoint,reason!=FailedToUpdateEndpointSlices"
 """Of the events: no EndpointSlice takes the loopback addresses that pods have here."""
 
 
 def report_of(fixtures: Mapping[str, Any]) -> str:
-    """Deployments, pods, events and logs of the test's namespaces, and the operator's log."""
+    """Deployments, pods, events and logs of the test's namespaces, and the operator's."""
     parts = [_namespace(value) for value in fixtures.values() if isinstance(value, Namespace)]
-    parts += [f"== the operator's log\n{value.log()}" for value in fixtures.values() if isinstance(value, Operator)]
+    parts += [_namespace(value.namespace) for value in fixtures.values() if isinstance(value, Deployed)]
+    if isinstance(cluster := fixtures.get("cluster"), DevCluster) and "api" in fixtures:
+        system = Namespace(cluster, SYSTEM, fixtures["api"])
+        parts += [_said(system, "get", "pods", "--output=wide"), _logs(system, OPERATOR_LOG_LINES)]
     return "\n".join(parts)
 
 
@@ -39,10 +45,10 @@ def _said(namespace: Namespace, *words: str) -> str:
         return str(error)
 
 
-def _logs(namespace: Namespace) -> str:
+def _logs(namespace: Namespace, last_lines: int = LOG_LINES) -> str:
     """The end of each container's log, those of pods that are gone included where they were kept."""
     found = ""
     for log in sorted((namespace.cluster.folder / "pods" / namespace.name).glob("*/*.log")):
-        lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        lines = log.read_text(errors="replace").splitlines()[-last_lines:]
         found += f"== {log.parent.name}/{log.name}\n" + "\n".join(lines) + "\n"
     return found
