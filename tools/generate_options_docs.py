@@ -15,6 +15,7 @@ from fastgen.config import EngineConfig
 from fastgen.core.sampling_params import SamplingParams
 from fastgen.options import Option, options_of
 from fastgen_bench.config import LoadConfig
+from fastgen_operator.config import OperatorConfig
 from fastgen_server.balancer.config import BalancerConfig
 from fastgen_server.settings import ServerConfig
 
@@ -46,6 +47,7 @@ SECTIONS = (
     ),
     Section("Server", "Flags of `fastgen serve`, beside the engine's.", ServerConfig, True),
     Section("Balancer", "Flags of `fastgen balance`.", BalancerConfig, True),
+    Section("Operator", "Flags of `fastgen operator`; its chart sets them.", OperatorConfig, True),
     Section("Load", "Flags of `fastgen bench`.", LoadConfig, True),
 )
 
