@@ -80,7 +80,7 @@ class DevCluster:
 
     def kubectl_command(self, *args: str) -> list[str]:
         """The command line of such a call, to be run in `environment()`."""
-        return [self._binaries["kubectl"], f"--cache-dir={self.folder / 'kubectl-cache'}", *args]
+        return [self._binaries["kubectl"], *args]
 
     def helm(self, *args: str) -> str:
         """What helm printed. Raises DevClusterError with what it said on standard error."""
@@ -88,8 +88,9 @@ class DevCluster:
 
     def environment(self) -> dict[str, str]:
         """This process's environment, with which kubectl and helm talk to this cluster and leave nothing elsewhere."""
-        helm = {f"HELM_{kind}_HOME": str(self.folder / "helm" / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
-        return {**os.environ, **helm, "KUBECONFIG": str(self.kubeconfig)}
+        caches = {f"HELM_{kind}_HOME": str(self.folder / "helm" / kind.lower()) for kind in ("CACHE", "CONFIG", "DATA")}
+        caches["KUBECACHEDIR"] = str(self.folder / "kubectl-cache")
+        return {**os.environ, **caches, "KUBECONFIG": str(self.kubeconfig)}
 
     def pod_log(self, namespace: str, pod: str, container: str | None = None) -> Path:
         """The log of a pod's container, the only or first one by default."""

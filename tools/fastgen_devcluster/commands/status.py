@@ -49,7 +49,8 @@ def _show(folder: ClusterFolder, record: ClusterRecord) -> int:
     for name, process in record.processes.items():
         print(f"  {name:<24} {_describe(process)}")
     for name in missing:
-        print(f"  {name} is missing: `devcluster logs {name}` says why, `devcluster restart {name}` starts it again")
+        this = f"--name {record.name} {name}"
+        print(f"  {name} is missing: `devcluster logs {this}` says why, `devcluster restart {this}` starts it again")
     if record.state == "running" and "kube-apiserver" not in missing:
         _show_contents(DevCluster(folder, record))
     return 1 if missing else 0
