@@ -75,7 +75,7 @@ def asked_by(audit_log: Path, user: str) -> list[Asked]:
         for line in lines:
             event = json.loads(line)
             about = event.get("objectRef")
-            if event["user"]["username"] != user or about is None or event["stage"] == "ResponseStarted":
+            if event["user"].get("username") != user or about is None or event["stage"] == "ResponseStarted":
                 continue
             resource = "/".join(filter(None, (about["resource"], about.get("subresource"))))
             code = event["responseStatus"]["code"]
