@@ -9,6 +9,7 @@ import os
 import signal
 from pathlib import Path
 
+PREFIX = "fastgen-devcluster-"
 PERIOD_MICROSECONDS = 100_000
 LEAST_QUOTA_MICROSECONDS = 1_000
 REMOVE_TRIES = 50
@@ -46,16 +47,6 @@ class ControlGroups:
             except OSError:
                 await asyncio.sleep(REMOVE_SECONDS)
 
-    def clear(self) -> None:
-        """Kill what an earlier node process of this folder left in its groups, and remove those it can."""
-        for group in self._parent.iterdir():
-            if group.is_dir():
-                for pid in members(group):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                with contextlib.suppress(OSError):
-                    group.rmdir()
-
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._parent.rmdir()
@@ -69,18 +60,32 @@ def members(group: Path) -> list[int]:
         return []
 
 
+def clear(root: Path, owner: str) -> None:
+    """Remove what dead node processes left in a hierarchy, and end what is left of the one of the same folder."""
+    for parent in root.glob(f"{PREFIX}*"):
+        pid, _, its_owner = parent.name.removeprefix(PREFIX).partition("-")
+        if not Path("/proc", pid).exists() or pid == str(os.getpid()):
+            for group in (*parent.glob("*/"), parent):
+                for member in members(group) if its_owner == owner else ():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(member, signal.SIGKILL)
+                with contextlib.suppress(OSError):
+                    group.rmdir()
+
+
 def open_control_groups(folder: Path) -> ControlGroups | None:
     """Groups for the node process of `folder`; None where this machine or this user has none to give."""
-    name = f"fastgen-devcluster-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    owner = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    name = f"{PREFIX}{os.getpid()}-{owner}"
     for root, is_version_2 in _hierarchies():
         try:
+            clear(root, owner)
             if is_version_2:
                 (root / "cgroup.subtree_control").write_text("+cpu")
             groups = ControlGroups(root / name, is_version_2=is_version_2)
             (root / name).mkdir(exist_ok=True)
             if is_version_2:
                 (root / name / "cgroup.subtree_control").write_text("+cpu")
-            groups.clear()
             groups.make("check", 1.0).rmdir()
             return groups
         except OSError:

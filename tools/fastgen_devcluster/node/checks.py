@@ -65,6 +65,8 @@ async def _http(get: Mapping[str, Any], target: Target) -> Result:
                 return Result(True)
             body = (await response.content.read(MESSAGE_LENGTH)).decode("utf-8", "replace")
             return Result(False, f"HTTP probe failed with statuscode: {response.status}: {body}".rstrip(": \n"))
+    except aiohttp.ClientConnectorError as error:
+        return Result(False, f'Get "{url}": {error.os_error.strerror or error}')
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return Result(False, f'Get "{url}": {error}')
 

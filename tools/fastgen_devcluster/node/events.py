@@ -12,6 +12,8 @@ from fastgen_devcluster.node.views import timestamp
 
 REPEAT_SECONDS = 30.0
 """How often the count of one that repeats is written."""
+RETRY_SECONDS = 2.0
+TRIES = 30
 MOST_REMEMBERED = 4096
 MESSAGE_LENGTH = 1024
 
@@ -27,7 +29,7 @@ class _Told:
 
 
 class Recorder:
-    """Writes events in the background. One that cannot be written is tried again with its next repetition."""
+    """Writes events in the background. One that an API server refuses is dropped; one that is away is waited for."""
 
     def __init__(self, api: Api, component: str = "devcluster-node") -> None:
         self._api = api
@@ -50,10 +52,13 @@ class Recorder:
             told.event["count"] += 1
             told.event["lastTimestamp"] = timestamp()
         if not told.is_due:
-            told.is_due = True
-            task = asyncio.create_task(self._write(told))
-            self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
+            self._write_soon(told)
+
+    def _write_soon(self, told: _Told) -> None:
+        told.is_due = True
+        task = asyncio.create_task(self._write(told))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
 
     def _first(self, pod: KubeObject, kind: str, reason: str, message: str, container: str) -> KubeObject:
         metadata, now = pod["metadata"], timestamp()
@@ -82,16 +87,24 @@ class Recorder:
     async def _write(self, told: _Told) -> None:
         if told.is_written:
             await asyncio.sleep(REPEAT_SECONDS)
-        told.is_due = False
+        count = 0
         event = told.event
         path = f"/api/v1/namespaces/{event['metadata']['namespace']}/events"
-        try:
-            if told.is_written:
-                body = {"count": event["count"], "lastTimestamp": event["lastTimestamp"]}
-                await self._api.request("PATCH", f"{path}/{event['metadata']['name']}", body, content_type=MERGE_PATCH)
-            else:
-                told.is_written = True
-                await self._api.request("POST", path, event)
-        except ApiError:
-            told.is_written = False
-            event["metadata"]["name"] = f"{event['involvedObject']['name']}.{secrets.token_hex(8)}"
+        for _ in range(TRIES):
+            count = event["count"]
+            try:
+                if told.is_written:
+                    body = {"count": count, "lastTimestamp": event["lastTimestamp"]}
+                    name = event["metadata"]["name"]
+                    await self._api.request("PATCH", f"{path}/{name}", body, content_type=MERGE_PATCH)
+                else:
+                    await self._api.request("POST", path, event)
+                    told.is_written = True
+            except ApiError as error:
+                if not error.status:
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+            break
+        told.is_due = False
+        if event["count"] > count:  # it happened again meanwhile
+            self._write_soon(told)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from fastgen_devcluster.errors import DevClusterError
 from fastgen_devcluster.node.addresses import AddressPool
 from fastgen_devcluster.node.api import Api, KubeObject
 from fastgen_devcluster.node.container import Container
+from fastgen_devcluster.node.current_files import CurrentFiles
 from fastgen_devcluster.node.ending import Ending, first_of
 from fastgen_devcluster.node.environment import Known
 from fastgen_devcluster.node.fields import Addresses
@@ -31,8 +31,6 @@ REFUSAL_SECONDS = 10.0
 """How long a pod that cannot run here waits before it fails: a ReplicaSet replaces a failed pod at once, for ever."""
 MOUNT_RETRY_FIRST_SECONDS = 0.5
 MOUNT_RETRY_MOST_SECONDS = 30.0
-REFRESH_SECONDS = 60.0
-"""How often files from ConfigMaps, Secrets and tokens are brought up to date; about what a kubelet takes."""
 ENDED_PODS = 100
 """So many ended pods' logs are kept."""
 
@@ -58,14 +56,18 @@ class PodWorker:
         self._sidecar_endings: list[Ending] = []
         self._failure: tuple[str, str] | None = None
         self._is_abandoned = False
+        self._is_to_live = pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         metadata = pod["metadata"]
         self.name = f"{metadata['namespace']}_{metadata['name']}"
         self.folder = node.settings.folder / "pods" / self.name
-        self._addresses = Addresses(pool.take(), host.ip)
-        known = Known(pod, self._addresses, host.allocatable, NamespaceObjects(api, metadata["namespace"]))
-        self._parts = PodParts(node, known, self.folder)
+        address = pool.take() if self._is_to_live else ""
+        known = Known(pod, Addresses(address, host.ip), host.allocatable, NamespaceObjects(api, metadata["namespace"]))
+        self._parts = PodParts(node, known, self.folder, node.settings.folder / "volumes" / metadata["uid"][:8])
         host_paths = HostPaths(node.settings.host_paths, api, metadata["namespace"])
-        self._volumes = VolumeMaker(self.folder / "volumes", known, PodTokens(api, pod), host_paths)
+        tokens = PodTokens(api, pod)
+        self._volumes = VolumeMaker(self._parts, tokens, host_paths)
+        volumes = pod["spec"].get("volumes", ())
+        self._files = CurrentFiles(volumes, self._volumes, tokens, api, metadata["namespace"])
         self._writer = StatusWriter(api, pod, self._seen)
         self._started_at = pod.get("status", {}).get("startTime") or timestamp()
         spec, status = pod["spec"], pod.get("status", {})
@@ -81,12 +83,18 @@ class PodWorker:
 
     def update(self, pod: KubeObject) -> None:
         """The API server has it like this now."""
+        if any(pod["metadata"].get(kind) != self.pod["metadata"].get(kind) for kind in ("labels", "annotations")):
+            self._files.changed.set()
         self.pod = pod
         self._parts.known = self._parts.known._replace(pod=pod)
         self._writer.update(pod)
         if "deletionTimestamp" in pod["metadata"]:
             grace_seconds = pod["metadata"].get("deletionGracePeriodSeconds", 30)
             self._end(asyncio.get_running_loop().time() + grace_seconds)
+
+    def report(self, message: str) -> None:
+        """Say it in an event."""
+        self._parts.emit("Warning", "FailedSync", message)
 
     def gone(self) -> None:
         """The API server has it no more: it was deleted by force."""
@@ -112,7 +120,7 @@ class PodWorker:
         return Seen(
             [container.view for container in self._init],
             [container.view for container in self._main],
-            self._addresses,
+            self._parts.known.addresses,
             self._started_at,
             timestamp(),
             self._failure,
@@ -122,15 +130,17 @@ class PodWorker:
         """Until the pod is gone, from here and from the API server."""
         writing = asyncio.create_task(self._writer.run())
         try:
-            if self.pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
-                await self._live()
+            if self._is_to_live:
+                try:
+                    await self._live()
+                finally:
+                    self._pool.give_back(self._parts.known.addresses.pod_ip)
                 await self._writer.flush()
             if not self._is_abandoned:
                 await self._ending.asked()
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
-            self._pool.give_back(self._addresses.pod_ip)
         if not self._is_abandoned:
             self._clear()
             await self._writer.delete()
@@ -144,7 +154,7 @@ class PodWorker:
         if not await self._mount():
             return
         deadline = asyncio.create_task(self._deadline())
-        refreshing = asyncio.create_task(self._refresh())
+        refreshing = asyncio.create_task(self._files.run())
         sidecars: list[tuple[Container, Ending, asyncio.Task[None]]] = []
         try:
             if await self._initialize(sidecars):
@@ -169,7 +179,7 @@ class PodWorker:
         owner = self.folder / "uid"
         uid = self.pod["metadata"]["uid"]
         if self.folder.exists() and not (owner.exists() and owner.read_text() == uid):
-            shutil.rmtree(self.folder)
+            shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         owner.write_text(uid)
 
@@ -225,14 +235,6 @@ class PodWorker:
             self._failure = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
             self._end(asyncio.get_running_loop().time() + self.pod["spec"].get("terminationGracePeriodSeconds", 30))
 
-    async def _refresh(self) -> None:
-        """Keep files from the API server current; where that fails, they stay as they are until it works."""
-        while True:
-            await asyncio.sleep(REFRESH_SECONDS)
-            for volume in self.pod["spec"].get("volumes", ()):
-                with contextlib.suppress(DevClusterError):
-                    await self._volumes.refresh(volume)
-
     def _clear(self) -> None:
         """Remove the pod's folder, except for its logs, which go to `ended` beside `pods`."""
         ended = self._node.settings.folder / "ended"
@@ -241,7 +243,8 @@ class PodWorker:
             place = kept / log.parent.name / log.name
             place.parent.mkdir(parents=True, exist_ok=True)
             log.rename(place)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, self._parts.volumes_folder):
+            shutil.rmtree(folder, ignore_errors=True)
         _keep_newest(ended, ENDED_PODS)
 
 

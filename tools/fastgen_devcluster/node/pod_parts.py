@@ -50,10 +50,13 @@ class NodeParts(NamedTuple):
 class PodParts:
     """What the containers of one pod share."""
 
-    def __init__(self, node: NodeParts, known: Known, folder: Path) -> None:
+    def __init__(self, node: NodeParts, known: Known, folder: Path, volumes_folder: Path) -> None:
         self.node = node
         self.known = known
         self.folder = folder
+        """Logs, in a folder for each container."""
+        self.volumes_folder = volumes_folder
+        """Apart from the logs, and with a short path: a socket's path has at most 108 bytes, and TMPDIR is in here."""
         self.volumes: dict[str, Path] = {}
         """Volume to the folder that stands for it, once it is made."""
 
@@ -79,7 +82,7 @@ class PodParts:
     async def launch(self, container: Mapping[str, Any], image: Image) -> Launch:
         """Raises MissingReferenceError, FieldError, ApiError."""
         folder = self.folder / container["name"]
-        for part in (folder / "home", folder / "tmp"):
+        for part in (folder / "home", self._temporary(container)):
             part.mkdir(parents=True, exist_ok=True)
         message = folder / "termination-log"
         message.write_bytes(b"")
@@ -101,6 +104,9 @@ class PodParts:
             substitutions,
         )
 
+    def _temporary(self, container: Mapping[str, Any]) -> Path:
+        return self.volumes_folder / f"{container['name']}.tmp"  # no volume's name has a dot
+
     def _mounts(self, container: Mapping[str, Any]) -> dict[str, Path]:
         """Mount path to the folder that stands for it."""
         mounts = {}
@@ -119,7 +125,7 @@ class PodParts:
         environment = {
             "PATH": f"{Path(sys.executable).parent}:{SYSTEM_PATH}",
             "HOME": str(folder / "home"),
-            "TMPDIR": str(mounts.get("/tmp", folder / "tmp")),  # noqa: S108 - the pod's own
+            "TMPDIR": str(mounts.get("/tmp", self._temporary(container))),  # noqa: S108 - the pod's own
             "LANG": "C.UTF-8",
             "HOSTNAME": self.known.pod["spec"].get("hostname") or self.known.pod["metadata"]["name"],
             **settings.environment,

@@ -15,8 +15,7 @@ GATHER_SECONDS = 0.02
 """Changes that come together are written together."""
 RETRY_FIRST_SECONDS = 0.2
 RETRY_MOST_SECONDS = 5.0
-GONE = (404, 409)
-"""There is no such pod, or another of the same name."""
+NOT_FOUND = 404
 
 
 class StatusWriter:
@@ -47,7 +46,7 @@ class StatusWriter:
             self._is_idle.clear()
 
     def close(self) -> None:
-        """Nothing is written from now on."""
+        """Nothing is written from now on: there is no such pod any more, or it is no longer ours to speak of."""
         self._is_closed = True
         self._is_idle.set()
 
@@ -74,7 +73,7 @@ class StatusWriter:
             try:
                 await self._api.request("PATCH", f"{self._path}/status", body, content_type=STRATEGIC_MERGE_PATCH)
             except ApiError as error:
-                if error.status in GONE:
+                if error.status == NOT_FOUND:
                     return
                 logger.warning("status of %s not written, trying again: %s", self._path, error)
                 await asyncio.sleep(delay_seconds)
@@ -102,7 +101,7 @@ class StatusWriter:
                 await self._api.request("DELETE", self._path, body)
                 return
             except ApiError as error:
-                if error.status in GONE:
+                if error.status == NOT_FOUND:
                     return
                 await asyncio.sleep(delay_seconds)
                 delay_seconds = min(2 * delay_seconds, RETRY_MOST_SECONDS)

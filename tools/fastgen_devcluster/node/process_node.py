@@ -108,11 +108,13 @@ class ProcessNode:
         await worker.run()
 
     def _forget(self, uid: str, name: str, task: asyncio.Task[None]) -> None:
-        del self._workers[uid], self._tasks[uid]
+        worker = self._workers.pop(uid)
+        del self._tasks[uid]
         if self._by_name.get(name) is task:
             del self._by_name[name]
         if not task.cancelled() and (error := task.exception()):
             logger.error("pod %s: the node failed it", name, exc_info=error)
+            worker.report(f"this node has an error of its own: {error!r}; its log has more")
 
     async def _end_all(self) -> None:
         for worker in self._workers.values():

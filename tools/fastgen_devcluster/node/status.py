@@ -11,6 +11,7 @@ from fastgen_devcluster.node.views import Running, State, Terminated, View, Wait
 
 OURS = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready")
 """The conditions a kubelet writes; PodScheduled and others are somebody else's and stay."""
+REPLACE = {"$patch": "replace"}
 
 
 class Seen(NamedTuple):
@@ -54,7 +55,9 @@ def pod_status(pod: KubeObject, seen: Seen) -> KubeObject:
         status["reason"], status["message"] = seen.failure
     if seen.addresses:
         pod_ip, host_ip = seen.addresses
-        status |= {"podIP": pod_ip, "podIPs": [{"ip": pod_ip}], "hostIP": host_ip, "hostIPs": [{"ip": host_ip}]}
+        # As a patch these two lists would grow: after a restart of the node a pod has another address.
+        status |= {"podIP": pod_ip, "podIPs": [REPLACE, {"ip": pod_ip}]}
+        status |= {"hostIP": host_ip, "hostIPs": [REPLACE, {"ip": host_ip}]}
     return status
 
 
@@ -149,11 +152,12 @@ def phase(pod: KubeObject, seen: Seen) -> str:
             if not will_restart(restart_policy(pod, container, is_init=True), view.state.exit_code):
                 return "Failed"
             return "Pending"
-    if unfinished_init(pod, seen):
+    has_begun = any(view.last or not isinstance(view.state, Waiting) for view in seen.containers)
+    if unfinished_init(pod, seen) and not has_begun:  # a sidecar that starts again takes nothing back
         return "Pending"
     if any(isinstance(view.state, Waiting) and view.last is None for view in seen.containers):
         return "Pending"
-    if any(isinstance(view.state, Running) for view in seen.containers):
+    if any(isinstance(view.state, Running) for view in (*seen.containers, *seen.init)):
         return "Running"
     ended = [view.state if isinstance(view.state, Terminated) else view.last for view in seen.containers]
     for container, end in zip(spec["containers"], ended, strict=True):

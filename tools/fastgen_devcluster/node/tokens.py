@@ -28,6 +28,11 @@ class PodTokens:
             self._held[wanted] = (text, time.monotonic() + RENEW_AFTER * lifetime_seconds)
         return text
 
+    def renew_in_seconds(self) -> float | None:
+        """When the next of those handed out is to be replaced; None where there are none."""
+        due = min((renew_at for _, renew_at in self._held.values()), default=None)
+        return None if due is None else max(0.0, due - time.monotonic())
+
     async def _request(self, audience: str | None, lifetime_seconds: int) -> str:
         namespace = self._metadata["namespace"]
         bound = {"apiVersion": "v1", "kind": "Pod", "name": self._metadata["name"], "uid": self._metadata["uid"]}

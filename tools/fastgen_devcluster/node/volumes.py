@@ -9,15 +9,48 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from fastgen_devcluster.errors import DevClusterError
-from fastgen_devcluster.node.environment import Known
 from fastgen_devcluster.node.fields import field_value, resource_value
 from fastgen_devcluster.node.host_paths import HostPaths
-from fastgen_devcluster.node.references import MissingReferenceError, read
+from fastgen_devcluster.node.pod_parts import PodParts
+from fastgen_devcluster.node.references import SINGULAR, MissingReferenceError, read
 
 DEFAULT_MODE = 0o644
 TOKEN_SECONDS = 3600
-FILE_KINDS = ("configMap", "secret", "downwardAPI", "projected")
-"""Volumes that are files from the API server, and follow what changes there."""
+FILE_KINDS = ("configMap", "secret", "downwardAPI")
+"""Volumes that are files from the API server; a projected one has several of them."""
+
+
+class Source(NamedTuple):
+    """Where some of a volume's files come from."""
+
+    kind: str
+    content: Mapping[str, Any]
+    mode: int
+
+    @property
+    def reads(self) -> tuple[str, str] | None:
+        """The resource and the name of the object that is read for it."""
+        if self.kind == "configMap":
+            return "configmaps", self.content.get("name", "")
+        if self.kind == "secret":
+            return "secrets", self.content.get("secretName") or self.content.get("name", "")
+        return None
+
+
+def sources_of(volume: Mapping[str, Any]) -> list[Source]:
+    """What a volume's files are made from; nothing where it is a folder only."""
+    if "projected" in volume:
+        mode = volume["projected"].get("defaultMode", DEFAULT_MODE)
+        return [
+            Source(kind, content, mode)
+            for source in volume["projected"].get("sources", ())
+            for kind, content in source.items()
+        ]
+    return [
+        Source(kind, volume[kind], volume[kind].get("defaultMode", DEFAULT_MODE))
+        for kind in FILE_KINDS
+        if kind in volume
+    ]
 
 
 class File(NamedTuple):
@@ -36,63 +69,49 @@ class Tokens(Protocol):
 
 
 class VolumeMaker:
-    """Makes the volumes of one pod in its folder, and keeps their files current."""
+    """Makes the volumes of one pod in its folder, and makes them anew where what they are made of has changed."""
 
-    def __init__(self, folder: Path, known: Known, tokens: Tokens, host_paths: HostPaths) -> None:
-        self._folder = folder
-        self._known = known
+    def __init__(self, parts: PodParts, tokens: Tokens, host_paths: HostPaths) -> None:
+        self._parts = parts
         self._tokens = tokens
         self._host_paths = host_paths
 
     async def make(self, volume: Mapping[str, Any]) -> Path:
-        """The folder that stands for it. Raises MountError, MissingReferenceError, ApiError, FieldError."""
+        """The folder that stands for it.
+
+        Raises MountError, MissingReferenceError, HostPathError, UnknownHostPathError, FieldError or ApiError.
+        """
         if "hostPath" in volume:
             path: str = volume["hostPath"]["path"]
             return self._host_paths.resolve(path, volume["hostPath"].get("type") or "")
         if "persistentVolumeClaim" in volume:
             return await self._host_paths.of_claim(volume["persistentVolumeClaim"]["claimName"])
-        folder = self._folder / str(volume["name"])
-        folder.mkdir(parents=True, exist_ok=True)
+        folder: Path = self._parts.volumes_folder / str(volume["name"])
+        os.makedirs(folder, exist_ok=True)
         if "emptyDir" not in volume:
-            write_files(folder, await self._files(volume))
+            files: dict[str, File] = {}
+            for source in sources_of(volume):
+                files |= await self._files_of(source)
+            write_files(folder, files)
         return folder
 
-    async def refresh(self, volume: Mapping[str, Any]) -> None:
-        """Write what changed. Raises as `make`; the files then stay as they were."""
-        if any(kind in volume for kind in FILE_KINDS):
-            write_files(self._folder / volume["name"], await self._files(volume))
-
-    async def _files(self, volume: Mapping[str, Any]) -> dict[str, File]:
-        for kind in FILE_KINDS[:-1]:
-            if kind in volume:
-                return await self._files_of(kind, volume[kind], volume[kind].get("defaultMode", DEFAULT_MODE))
-        projected = volume["projected"]
-        mode = projected.get("defaultMode", DEFAULT_MODE)
-        files: dict[str, File] = {}
-        for source in projected.get("sources", ()):
-            ((kind, content),) = source.items()
-            files |= await self._files_of(kind, content, mode)
-        return files
-
-    async def _files_of(self, kind: str, source: Mapping[str, Any], mode: int) -> dict[str, File]:
-        match kind:
-            case "configMap":
-                return await self._chosen("configmaps", source, mode)
-            case "secret":
-                return await self._chosen("secrets", {"name": source.get("secretName"), **source}, mode)
+    async def _files_of(self, source: Source) -> dict[str, File]:
+        content, mode = source.content, source.mode
+        match source.kind:
+            case "configMap" | "secret":
+                return await self._chosen(source)
             case "downwardAPI":
                 return {
-                    item["path"]: File(self._about(item), item.get("mode", mode)) for item in source.get("items", ())
+                    item["path"]: File(self._about(item), item.get("mode", mode)) for item in content.get("items", ())
                 }
             case "serviceAccountToken":
-                lifetime = source.get("expirationSeconds", TOKEN_SECONDS)
-                token = await self._tokens.token(source.get("audience"), lifetime)
-                return {source["path"]: File(token.encode(), 0o600)}
-            case _:
-                raise MountError(f"projected volume: this node cannot project {kind}")
+                lifetime = content.get("expirationSeconds", TOKEN_SECONDS)
+                token = await self._tokens.token(content.get("audience"), lifetime)
+                return {content["path"]: File(token.encode(), 0o600)}
+        raise MountError(f"projected volume: this node cannot project {source.kind}")
 
     def _about(self, item: Mapping[str, Any]) -> bytes:
-        known = self._known
+        known = self._parts.known
         if "fieldRef" in item:
             return field_value(known.pod, item["fieldRef"]["fieldPath"], known.addresses).encode()
         reference = item["resourceFieldRef"]
@@ -100,19 +119,21 @@ class VolumeMaker:
         of = next(c for c in containers if c["name"] == reference["containerName"])
         return resource_value(of, reference, known.allocatable).encode()
 
-    async def _chosen(self, kind: str, source: Mapping[str, Any], mode: int) -> dict[str, File]:
+    async def _chosen(self, source: Source) -> dict[str, File]:
         """All keys of a ConfigMap or Secret, or its `items` at their paths."""
-        data = await read(self._known.objects, kind, source)
+        content, mode = source.content, source.mode
+        resource, name = source.reads or ("", "")
+        data = await read(self._parts.known.objects, resource, {**content, "name": name})
         if data is None:
             return {}
-        if not source.get("items"):
+        if not content.get("items"):
             return {key: File(value, mode) for key, value in data.items()}
         files = {}
-        for item in source["items"]:
+        for item in content["items"]:
             if item["key"] in data:
                 files[item["path"]] = File(data[item["key"]], item.get("mode", mode))
-            elif not source.get("optional"):
-                raise MissingReferenceError(f"{kind} {source['name']}: it has no key {item['key']}")
+            elif not content.get("optional"):
+                raise MissingReferenceError(f"{SINGULAR[resource]} {name}: it has no key {item['key']}")
         return files
 
 
