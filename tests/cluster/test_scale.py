@@ -6,6 +6,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 import pytest
@@ -152,6 +153,25 @@ def blind(namespace: Namespace) -> set[str]:
 
 def pods(namespace: Namespace) -> set[str]:
     return {pod["metadata"]["uid"] for pod in namespace.all("Pod")}
+
+
+def test_a_played_pod_is_ready_when_its_annotation_says(cluster: DevCluster, api: DynamicClient) -> None:
+    with a_namespace(cluster, api, "slow") as namespace:
+        containers = [{"name": "engine", "image": "fastgen/serving"}]
+        metadata = {"name": "slow", "annotations": {kwok.START_AFTER: "3s"}}
+        namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers}})
+
+        def conditions() -> dict[str, datetime]:
+            status = namespace.get("Pod", "slow")["status"]
+            return {
+                condition["type"]: datetime.fromisoformat(condition["lastTransitionTime"])
+                for condition in status.get("conditions", ())
+                if condition["status"] == "True"
+            }
+
+        until(lambda: "Ready" in conditions(), "the pod is Ready", 30)
+        found = conditions()
+        assert (found["Ready"] - found["PodScheduled"]).total_seconds() >= 2  # they are told in whole seconds
 
 
 def test_fifty_at_once_become_ready_each_at_a_bounded_price(fifty: Fifty, operator: OperatorProcess) -> None:
