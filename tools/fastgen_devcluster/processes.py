@@ -41,11 +41,13 @@ def start_process(
             stderr=log,
             env=dict(environment),
             start_new_session=True,  # Ctrl-C in the terminal is for us to pass on, in the right order
-            preexec_fn=_die_with(os.getpid()) if dies_with_parent else None,  # noqa: PLW1509 - no threads here
+            preexec_fn=die_with(os.getpid()) if dies_with_parent else None,  # noqa: PLW1509 - no threads here
         )
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def die_with(parent: int) -> Callable[[], None]:
+    """A `preexec_fn`: the new process is killed when its parent ends, however that does."""
+
     def prepare() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the kernel was told to watch it

@@ -10,6 +10,7 @@ import pytest
 from program_family import a_family
 from waiting import eventually
 
+from fastgen_devcluster.binaries import BinariesError
 from fastgen_devcluster.binaries.cache import Cache, cache_folder
 from fastgen_devcluster.versions import Archive
 
@@ -17,6 +18,7 @@ FAMILY = a_family(Archive("https://nowhere.test/hammer", None, {}))
 HOLD = """
 import sys, time
 from pathlib import Path
+from fastgen_devcluster.binaries import BinariesError
 from fastgen_devcluster.binaries.cache import Cache
 with Cache(Path(sys.argv[1])).locked(print):
     print("held", flush=True)
@@ -49,6 +51,16 @@ def test_what_cannot_be_run_is_not_in_the_cache(cache: Cache) -> None:
     assert cache.path(FAMILY, "hammer") is None
     (folder / "hammer").chmod(0o755)
     assert cache.path(FAMILY, "hammer") == folder / "hammer"
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    cache = Cache(tmp_path / "file" / "devcluster")
+    with (
+        pytest.raises(BinariesError, match=r"cannot be written \(Not a directory\); name another folder"),
+        cache.locked(print),
+    ):
+        pass
 
 
 def test_who_waits_is_told_for_whom_and_a_dead_holder_holds_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A download is whole, resumed where it was cut, and used only with the right SHA-256."""
 
 import socket
+import threading
 import time
 import urllib.request
 from email.message import Message
@@ -88,6 +89,13 @@ def test_a_connection_that_is_always_cut_is_given_up(
     assert (tmp_path / "hammer").stat().st_size == 30  # for the next start
 
 
+def test_a_disk_that_is_full_is_not_taken_for_a_bad_connection(server: FileServer) -> None:
+    digest = server.serve("/hammer", CONTENT)
+    with pytest.raises(NotObtainedError, match="/dev/full cannot be written: No space left on device"):
+        download.download(Source("hammer", f"{server.url}/hammer", digest), Path("/dev/full"), said_nothing)
+    assert len(server.gets()) == 1
+
+
 def test_redirects_are_followed(server: FileServer, tmp_path: Path) -> None:
     digest = server.serve("/elsewhere", CONTENT)
     server.redirects["/hammer"] = f"{server.url}/elsewhere"
@@ -142,6 +150,21 @@ def test_hosts_that_refuse_or_say_nothing_are_known_quickly(
     assert set(away) == {silent_host, closed_host}
     assert "timed out" in away[silent_host]
     assert "refused" in away[closed_host]
+
+
+def test_names_that_take_for_ever_to_look_up_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "REACH_SECONDS", 0.2)
+    over = threading.Event()
+
+    def look_up(*_: object, **__: object) -> None:
+        over.wait(30)
+        raise OSError("not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    began = time.monotonic()
+    assert download.unreachable(["http://slow.test/file"]) == {"slow.test": "no answer within 0.2 s"}
+    assert time.monotonic() - began < 5
+    over.set()
 
 
 def test_a_name_that_does_not_resolve_is_unreachable() -> None:

@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from program_family import a_family
+from waiting import eventually
 
 from fastgen_devcluster.binaries import gobuild
 from fastgen_devcluster.binaries.cache import Cache
@@ -126,6 +129,30 @@ def test_a_build_is_ended_with_whoever_wanted_it(
         GoBuild(cache, interrupted).build(FAMILY, HAMMER)
     time.sleep(1.2)  # as long as the child would have needed
     assert not survived.exists()
+
+
+BUILD = """
+import sys
+from pathlib import Path
+from program_family import a_family
+from fastgen_devcluster.binaries.cache import Cache
+from fastgen_devcluster.binaries.gobuild import GoBuild
+from fastgen_devcluster.versions import Archive
+family = a_family(Archive("", None, {}))
+GoBuild(Cache(Path(sys.argv[1]), Path(sys.argv[2])), print).build(family, family.programs[0])
+"""
+
+
+def test_a_build_is_ended_when_whoever_wanted_it_is_killed(cache: Cache, fake_go: Path, tmp_path: Path) -> None:
+    process_id = tmp_path / "go.pid"
+    write_go(fake_go, build=f"echo $$ > {process_id}.new; mv {process_id}.new {process_id}; exec sleep 60")
+    paths = os.pathsep.join(path for path in sys.path if path)
+    command = [sys.executable, "-c", BUILD, str(cache.folder), str(cache.gotools)]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}) as building:
+        eventually(process_id.exists, 30)
+        building.kill()
+    go = Path(f"/proc/{process_id.read_text().strip()}")
+    eventually(lambda: not go.exists() or "Z (zombie)" in (go / "status").read_text())
 
 
 def test_what_would_change_the_outcome_is_not_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from fastgen_devcluster.binaries.errors import BinariesError
 from fastgen_devcluster.versions import Family
 
 GOTOOLS = Path(__file__).resolve().parent.parent / "gotools"
@@ -92,11 +93,20 @@ class Cache:
             digest.update((self.gotools / family.name / name).read_bytes())
         return digest.hexdigest()[:12]
 
+    def _lock_file(self) -> IO[str]:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return (self.folder / "lock").open("a+", encoding="utf-8")
+        except OSError as failure:
+            raise BinariesError(
+                f"the cache {self.folder} cannot be written ({failure.strerror}); name another folder: "
+                "FASTGEN_CACHE=/folder"
+            ) from None
+
     @contextlib.contextmanager
     def locked(self, on_progress: Callable[[str], None]) -> Iterator[None]:
         """Hold the cache; while another process does, wait and say for whom. A dead holder's lock is free at once."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a+", encoding="utf-8") as file:
+        with self._lock_file() as file:
             _wait_for_lock(file, on_progress)
             file.truncate(0)
             file.write(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http.client
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -24,6 +25,8 @@ CUTS_ALLOWED = 5
 _CHUNK_BYTES = 1 << 18
 _SAY_EVERY_SECONDS = 5.0
 _FEW_BYTES = 1 << 20
+_OURS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EISDIR})
+"""What goes wrong on this side of a download."""
 _UNREACHABLE = (OSError, http.client.HTTPException)
 
 
@@ -55,9 +58,21 @@ def unreachable(urls: Iterable[str]) -> dict[str, str]:
     hosts = {f"{urlsplit(url).scheme}://{urlsplit(url).netloc}/": urlsplit(url).netloc for url in urls}
     if not hosts:
         return {}
-    with ThreadPoolExecutor(len(hosts)) as pool:
-        answers = dict(zip(hosts.values(), pool.map(_why_unreachable, hosts), strict=True))
-    return {host: why for host, why in answers.items() if why is not None}
+    answers: dict[str, str | None] = {}
+
+    def ask(url: str, host: str) -> None:
+        answers[host] = _why_unreachable(url)
+
+    # Threads that nobody waits for: looking up a name may take far longer than any timeout that can be set.
+    threads = [threading.Thread(target=ask, args=(url, host), daemon=True) for url, host in hosts.items()]
+    deadline = time.monotonic() + REACH_SECONDS + 1.0
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    silent = f"no answer within {REACH_SECONDS:g} s"
+    found = {host: answers.get(host, silent) for host in hosts.values()}
+    return {host: why for host, why in found.items() if why is not None}
 
 
 def _why_unreachable(url: str) -> str | None:
@@ -109,6 +124,8 @@ def _download_despite_cuts(source: Source, into: Path, on_progress: Callable[[st
                 return None  # nothing is left to get; the digest will tell
             raise NotObtainedError(f"{source.url}: {_reason(failure)}") from None
         except _UNREACHABLE as failure:
+            if isinstance(failure, OSError) and failure.errno in _OURS:
+                raise NotObtainedError(f"{into} cannot be written: {failure.strerror}") from None
             if attempt == CUTS_ALLOWED:
                 raise NotObtainedError(
                     f"{source.url}: cut {attempt + 1} times, at last by: {_reason(failure)}"

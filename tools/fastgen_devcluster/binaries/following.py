@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from fastgen_devcluster.processes import die_with
+
 GRACE_SECONDS = 5.0
 
 
@@ -44,6 +46,7 @@ def follow(
             text=True,
             errors="replace",
             start_new_session=True,  # its compilers are ended with it
+            preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - threads only wait in C here
         )
         try:
             assert process.stderr is not None
