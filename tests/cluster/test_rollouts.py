@@ -131,3 +131,13 @@ def test_a_relative_path_is_for_one_machine_and_says_so(namespace: Namespace) ->
     deployed.change(model={"source": GUIDE}, suspend=True)
     deployed.wait_for("Ready", "False", "Suspended", timeout_seconds=20)
     assert "Deployment/here-replica" in namespace.ours()
+
+
+def test_suspended_it_runs_nothing_and_comes_back(rolling: Deployed) -> None:
+    rolling.change(suspend=True)
+    rolling.wait_for("Ready", "False", "Suspended")
+    until(lambda: not (rolling.replica_pods(leaving=True) or rolling.balancer_pods(leaving=True)), "nothing runs", 60)
+    assert rolling.live["spec"]["replicas"] == 1
+    rolling.change(suspend=False)
+    rolling.wait_for("Ready", "True", "Serving")
+    assert rolling.chat()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from cluster_audit import Audit
 from cluster_deployment import Deployed, deploy, names
@@ -50,6 +52,27 @@ def test_get_shows_how_it_is(guide: Deployed) -> None:
     assert (shown["READY"], shown["REPLICAS"], shown["DESIRED"]) == ("True", "1", "1")
 
 
+def test_scalers_find_its_replicas(guide: Deployed) -> None:
+    """A HorizontalPodAutoscaler reads the scale subresource, and finds the pods by its selector."""
+    path = f"/apis/{labels.API_VERSION}/namespaces/{guide.namespace.name}/{labels.PLURAL}/guide/scale"
+    scale = json.loads(guide.namespace.cluster.kubectl("get", "--raw", path))
+    assert (scale["spec"]["replicas"], scale["status"]["replicas"]) == (1, 1)
+    found = guide.namespace.kubectl("get", "pods", "--selector", scale["status"]["selector"], "--output=name").split()
+    assert found == [f"pod/{name}" for name in names(guide.replica_pods())]
+
+
+def test_prometheus_finds_its_pods(guide: Deployed) -> None:
+    """By annotations and labels alone, as examples/prometheus.yaml says."""
+    query = f'up{{namespace="{guide.namespace.name}", fastgen_dev_deployment="guide"}}'
+
+    def look() -> bool:
+        answer = httpx.get(f"{guide.namespace.cluster.prometheus_url}/api/v1/query", params={"query": query}).json()
+        up = {series["metric"]["pod"]: series["value"][1] for series in answer["data"]["result"]}
+        return up == dict.fromkeys(names(guide.replica_pods()) | names(guide.balancer_pods()), "1")
+
+    until(look, "Prometheus has scraped replica and balancer", 30)
+
+
 def test_nothing_of_kopf_is_left_on_it(guide: Deployed) -> None:
     """No finalizer, or a dead operator would keep it from being deleted; no annotation of its own."""
     metadata = guide.live["metadata"]
@@ -73,7 +96,7 @@ def test_applying_it_again_as_it_is_restarts_nothing(guide: Deployed) -> None:
 
 def test_scaling_by_hand_adds_and_takes_away_without_failing_a_request(guide: Deployed) -> None:
     first = names(guide.replica_pods())
-    with load(guide, clients=2) as running:
+    with load(guide, clients=1, streams=1) as running:
         guide.scale(2)
         guide.wait_until_settled(2)
         assert first < names(guide.replica_pods())
@@ -154,6 +177,21 @@ def test_a_balancer_whose_command_was_edited_is_put_back(guide: Deployed) -> Non
     )
     guide.wait_until_settled(1)
     assert guide.chat()
+
+
+def test_the_longest_name_fits_into_all_of_its_objects(namespace: Namespace) -> None:
+    name = "l" * labels.MAX_NAME_LENGTH
+    long = deploy(namespace, name, model={"source": "hf://a/b", "cache": {"size": "1Gi"}}, suspend=True)
+    long.wait_for("Ready", "False", "Suspended", timeout_seconds=20)
+    assert f"PersistentVolumeClaim/{labels.model_cache_name(name)}" in namespace.ours()
+
+
+def test_its_pods_may_run_where_only_restricted_ones_may(namespace: Namespace) -> None:
+    """The API server judges them: what the Pod Security Standards do not allow would not be made at all."""
+    namespace.cluster.kubectl("label", "namespace", namespace.name, "pod-security.kubernetes.io/enforce=restricted")
+    strict = deploy(namespace, "strict", model={"source": "pvc://weights/llama"})
+    until(lambda: strict.replica_pods() and strict.balancer_pods(), "both kinds of pods are made", 30)
+    assert namespace.events("FailedCreate") == []
 
 
 # -- the end --------------------------------------------------------------------------------------------------------

@@ -86,10 +86,12 @@ class Operator:
 
 @contextlib.contextmanager
 def installed(cluster: DevCluster, api: DynamicClient) -> Iterator[Operator]:
-    """`helm install`, until the operator acts. What it made goes with the cluster."""
+    """`helm install`, until the operator acts, where only "restricted" pods may run. It goes with the cluster."""
+    cluster.kubectl("create", "namespace", SYSTEM)
+    cluster.kubectl("label", "namespace", SYSTEM, "pod-security.kubernetes.io/enforce=restricted")
     chart = str(ROOT / "charts" / "fastgen-operator")
     values = [word for value in VALUES for word in ("--set", value)]
-    cluster.helm("install", RELEASE, chart, "--namespace", SYSTEM, "--create-namespace", *values)
+    cluster.helm("install", RELEASE, chart, "--namespace", SYSTEM, *values)
     operator = Operator(Namespace(cluster, SYSTEM, api))
     operator.wait_until_acting()
     yield operator
