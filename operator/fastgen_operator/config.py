@@ -39,7 +39,7 @@ class OperatorConfig:
     """How often everything is compared anew, in case a change went unnoticed."""
 
     scaling_interval_seconds: float = 10.0
-    """How often the autoscaler looks at each deployment."""
+    """How often the autoscaler looks at each deployment; 60 at most, or what held between two looks is not known."""
 
     workers: int = 8
     """Deployments that are worked on at the same time."""
@@ -56,6 +56,9 @@ class OperatorConfig:
         for name, low in _LEAST.items():
             if getattr(self, name) < low:
                 raise UsageError(f"{name}={getattr(self, name)} is too small; the least is {low}")
+        if self.scaling_interval_seconds > MOST_SCALING_SECONDS:
+            given = f"scaling_interval_seconds={self.scaling_interval_seconds}"
+            raise UsageError(f"{given} is too long; the most is {MOST_SCALING_SECONDS}")
         for name in ("serving_image", "light_image", "lease_name"):
             if not getattr(self, name):
                 raise UsageError(f"{name} is empty; leave it out, or name one")
@@ -66,4 +69,5 @@ class OperatorConfig:
         return tuple(dict.fromkeys(name.strip() for name in self.namespace.split(",") if name.strip()))
 
 
+MOST_SCALING_SECONDS = 60.0
 _LEAST: dict[str, float] = {"resync_seconds": 1.0, "scaling_interval_seconds": 0.5, "workers": 1}

@@ -22,6 +22,7 @@ from fastgen.contract.status import (
 )
 from fastgen_operator.autoscaler import Decision, State
 from fastgen_operator.autoscaler.capacity import estimate
+from fastgen_operator.rounding import two_digits
 from fastgen_operator.workloads import Rollout, Trouble
 
 MESSAGE_CHARACTERS = 1024
@@ -251,9 +252,9 @@ def _autoscaling_status(seen: Observation, now: datetime) -> AutoscalingStatus |
     each = estimate(decision.new_state)
     return AutoscalingStatus(
         desired_replicas=decision.replicas,
-        capacity_tokens_per_second=_whole(each),
+        capacity_tokens_per_second=two_digits(each),
         capacity_factor=factor_text(decision.new_state),
-        demand_tokens_per_second=_whole(numbers.demand_tokens_per_second),
+        demand_tokens_per_second=two_digits(numbers.demand_tokens_per_second),
         decisions=decisions[:MAX_DECISIONS],
     )
 
@@ -271,15 +272,10 @@ def _scaling_decision(decision: Decision, previous: int, now: datetime) -> Scali
         previous_replicas=previous,
         reason=decision.reason,
         message=decision.message[:MESSAGE_CHARACTERS],
-        demand_tokens_per_second=_whole(numbers.demand_tokens_per_second),
-        supply_tokens_per_second=_whole(numbers.supply_tokens_per_second),
+        demand_tokens_per_second=two_digits(numbers.demand_tokens_per_second),
+        supply_tokens_per_second=two_digits(numbers.supply_tokens_per_second),
         attainment=None if numbers.attainment is None else f"{numbers.attainment:.3f}",
     )
-
-
-def _whole(value: float | None) -> int | None:
-    """To two digits: in a steady state the status should not change with every look."""
-    return None if value is None else int(float(f"{value:.2g}"))
 
 
 def _may_sleep(deployment: FastGenDeployment) -> bool:

@@ -31,6 +31,7 @@ def test_namespaces_are_given_once_for_each() -> None:
     [
         ({"port": 70000}, "port=70000 is no port"),
         ({"resync_seconds": 0.0}, "resync_seconds=0.0 is too small; the least is 1.0"),
+        ({"scaling_interval_seconds": 61.0}, "scaling_interval_seconds=61.0 is too long; the most is 60.0"),
         ({"workers": 0}, "workers=0"),
         ({"light_image": ""}, "light_image is empty"),
     ],
