@@ -1,6 +1,7 @@
 # Two images from one file:
-#   docker build --target serving  -t fastgen-serving .     the engine and its server (PyTorch with CUDA: gigabytes)
-#   docker build --target operator -t fastgen-operator .    the operator and the balancer (no PyTorch)
+#   docker build --target serving  -t fastgen/serving:0.1.0 .     the engine and its server (PyTorch with CUDA: gigabytes)
+#   docker build --target operator -t fastgen/operator:0.1.0 .    the operator and the balancer (no PyTorch)
+# These are the names that the chart (charts/fastgen-operator) looks for; say there where you pushed them.
 # Another base: --build-arg BASE_IMAGE=...; it must have a Python 3.11 or newer with venv, and Debian's user tools.
 
 ARG BASE_IMAGE=python:3.12-slim-bookworm
@@ -51,7 +52,7 @@ COPY --from=operator-packages /opt/fastgen /opt/fastgen
 USER 10001:10001
 EXPOSE 8080 8081
 ENTRYPOINT ["fastgen"]
-CMD ["--help"]
+CMD ["operator"]
 
 FROM base AS serving
 COPY --from=serving-packages /opt/fastgen /opt/fastgen

@@ -4,6 +4,7 @@ Here the real command runs in a process that cannot import anything else the env
 """
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -21,12 +22,17 @@ RUN_WITHOUT = """
 import sys
 missing = set(sys.argv[1].split(","))
 
-class NotInTheImage:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in missing:
-            raise ModuleNotFoundError(f"No module named {name!r}: it is not in the light image", name=name)
+class OfTheImage:
+    def __init__(self, finder):
+        self._finder = finder
 
-sys.meta_path.insert(0, NotInTheImage())
+    def __getattr__(self, name):
+        return getattr(self._finder, name)
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in missing else self._finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [OfTheImage(finder) for finder in sys.meta_path]
 from fastgen_server.cli import main
 sys.exit(main(sys.argv[2:]))
 """
@@ -56,11 +62,11 @@ def test_the_locks_of_the_images_hold_the_tested_versions() -> None:
         assert set(re.findall(r"^\S+==\S+", (ROOT / file).read_text(), re.MULTILINE)) <= tested
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["balance", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["balance", "--help"], ["operator", "--help"]], ids=" ".join)
 def test_help_needs_nothing_heavy(light: list[str], arguments: list[str]) -> None:
     done = subprocess.run([*light, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert "balance" in done.stdout
+    assert arguments[0].strip("-") in done.stdout
 
 
 def test_the_balancer_runs_and_ends_with_the_light_image_alone(light: list[str], tmp_path: Path) -> None:
@@ -78,6 +84,23 @@ def test_the_balancer_runs_and_ends_with_the_light_image_alone(light: list[str],
             assert process.wait(timeout=30) == 0
         finally:
             process.kill()
+
+
+def test_the_operator_runs_with_the_light_image_alone_until_it_needs_a_cluster(
+    light: list[str], tmp_path: Path
+) -> None:
+    environment = {**os.environ, "KUBECONFIG": str(tmp_path / "none")}
+    command = [*light, "operator", "--port", "0", "--log-format", "text"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert done.returncode != 0
+    assert "listening on" in done.stderr + done.stdout
+    assert "no way to a cluster is known" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_operators_image_runs_the_operator_unless_told_otherwise() -> None:
+    last = (ROOT / "Dockerfile").read_text().partition("FROM base AS operator\n")[2].partition("\nFROM ")[0]
+    assert last.strip().endswith('ENTRYPOINT ["fastgen"]\nCMD ["operator"]')
 
 
 def test_what_the_light_image_cannot_do_says_what_to_install(light: list[str]) -> None:
