@@ -15,7 +15,7 @@ from fastgen_operator.api.errors import ApiError
 from fastgen_operator.api.kinds import FASTGEN_DEPLOYMENTS, LEASES
 from fastgen_operator.config import OperatorConfig
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 20.0
 """An operator that was installed a moment ago may not have begun yet."""
 LOOK_SECONDS = 1.0
 

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import aiohttp
 
@@ -26,6 +26,8 @@ DURATION_SECONDS = 15
 RENEW_SECONDS = 4.0
 DEADLINE_SECONDS = 10.0
 """Without a renewal for so long the holder stops: well before DURATION_SECONDS."""
+TRY_SECONDS = 3.0
+"""How long one answer is waited for."""
 LOOK_SECONDS = 1.0
 """How often those who wait look."""
 
@@ -64,11 +66,12 @@ class Lease:
         self._seen: Seen | None = None
         self._held: Json | None = None
         self._renewed_at_seconds = 0.0
+        self._complaint = ""
 
     @property
     def is_held(self) -> bool:
         """Ours, and renewed a short while ago."""
-        return self._was_ours(self._now())
+        return self._renewed_at_seconds > 0.0 and self._now() - self._renewed_at_seconds < DEADLINE_SECONDS
 
     def check(self) -> None:
         """Raises LeaseLostError where nothing may be written any more."""
@@ -78,7 +81,7 @@ class Lease:
     async def acquire(self) -> None:
         """Wait for our turn."""
         told = ""
-        while not await self._try():
+        while await self._try() != "ours":
             holder = str(self._seen.spec.get("holderIdentity")) if self._seen is not None else ""
             if holder != told and holder:
                 log.info("standby: %s acts", holder)
@@ -87,16 +90,21 @@ class Lease:
         log.info("this process acts now, as %s", self.identity)
 
     async def keep(self) -> None:
-        """Renew until cancelled. Raises LeaseLostError."""
+        """Renew until cancelled. Raises LeaseLostError, in time for nobody else to act yet."""
         while True:
-            await asyncio.sleep(RENEW_SECONDS if self._now() - self._renewed_at_seconds < RENEW_SECONDS else 1.0)
+            await asyncio.sleep(RENEW_SECONDS)
             try:
-                async with asyncio.timeout(DEADLINE_SECONDS / 2):
-                    if not await self._try():
-                        raise LeaseLostError(f"the lease is {(self._seen or Seen({}, 0)).spec.get('holderIdentity')}'s")
+                async with asyncio.timeout(self._renewed_at_seconds + DEADLINE_SECONDS - self._now()):
+                    found = await self._try()
+                    while found == "unknown":
+                        await asyncio.sleep(LOOK_SECONDS)
+                        found = await self._try()
             except TimeoutError:
-                log.warning("the lease could not be renewed: no answer in time")
-            self.check()
+                self._held = None
+                raise LeaseLostError(f"the lease could not be renewed for {DEADLINE_SECONDS:.0f} s") from None
+            if found == "theirs":
+                holder = self._seen.spec.get("holderIdentity") if self._seen is not None else None
+                raise LeaseLostError(f"the lease is {holder}'s")
 
     async def release(self) -> None:
         """Let a successor start at once. Best effort: without it he waits DURATION_SECONDS."""
@@ -110,28 +118,36 @@ class Lease:
         except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
             log.warning("the lease could not be released: %s", error)
 
-    async def _try(self) -> bool:
-        """Take or renew it. False where it is somebody else's; True where nobody answers and ours is still good."""
+    async def _try(self) -> Literal["ours", "theirs", "unknown"]:
+        """Take or renew it."""
         started = self._now()
         try:
-            try:
-                held = await self._write(started)
-            except ApiError as error:
-                if not (error.is_conflict or error.is_gone):
-                    raise
-                self._held = None  # Somebody wrote it meanwhile: look who.
-                held = await self._write(started)
+            async with asyncio.timeout(TRY_SECONDS):
+                held = await self._write_or_look_again(started)
         except (ApiError, aiohttp.ClientError, OSError) as error:
-            log.warning("lease %s/%s: %s", self._namespace, self._name, error)
-            return self._was_ours(started)
+            self._complain(str(error) or "no answer in time")
+            return "unknown"
+        self._complaint = ""
         if held is None:
             self._held, self._renewed_at_seconds = None, 0.0
-            return False
+            return "theirs"
         self._held, self._renewed_at_seconds = held, started
-        return True
+        return "ours"
 
-    def _was_ours(self, now: float) -> bool:
-        return self._renewed_at_seconds > 0.0 and now - self._renewed_at_seconds < DEADLINE_SECONDS
+    def _complain(self, words: str) -> None:
+        """Once: an outage is long, and looks are many."""
+        if words != self._complaint:
+            log.warning("lease %s/%s: %s; trying again", self._namespace, self._name, words)
+        self._complaint = words
+
+    async def _write_or_look_again(self, now: float) -> Json | None:
+        try:
+            return await self._write(now)
+        except ApiError as error:
+            if not (error.is_conflict or error.is_gone):
+                raise
+            self._held = None  # Somebody wrote it meanwhile: look who.
+            return await self._write(now)
 
     async def _write(self, now: float) -> Json | None:
         """The Lease, written; None where it is somebody else's."""
