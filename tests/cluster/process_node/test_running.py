@@ -16,6 +16,7 @@ from played_node import Pods, condition, container, is_ready
 
 from fastgen_devcluster.binaries import find
 from fastgen_devcluster.cluster import DevCluster
+from fastgen_devcluster.errors import DevClusterError
 from fastgen_devcluster.node.api import MERGE_PATCH
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -140,6 +141,22 @@ async def test_the_service_account_is_a_kubeconfig(pods: Pods, control_plane: De
     assert said.stdout == f"system:serviceaccount:{pods.namespace}:default"
     await pods.create("none", STAY, automountServiceAccountToken=False)
     assert "KUBECONFIG" not in (await pods.report("none"))["environment"]
+
+
+async def test_kubectl_shows_what_containers_write(pods: Pods, control_plane: DevCluster) -> None:
+    await pods.create("talking", {"args": ["exit", "0", "one\ntwo"]}, restartPolicy="Never")
+    await pods.create("staying", STAY)
+    await pods.until("talking", lambda pod: pod["status"].get("phase") == "Succeeded")
+    await pods.report("staying")
+
+    async def logs(*arguments: str) -> str:
+        return await asyncio.to_thread(control_plane.kubectl, "logs", "--namespace", pods.namespace, *arguments)
+
+    assert await logs("talking", "--follow") == "one\ntwo\n"
+    assert await logs("talking", "--tail=1") == "two\n"
+    assert await logs("staying") == pods.log("staying").read_text()
+    with pytest.raises(DevClusterError, match="previous terminated container"):
+        await logs("staying", "--previous")
 
 
 async def test_probes_gate_readiness_and_restart_what_is_unwell(pods: Pods) -> None:

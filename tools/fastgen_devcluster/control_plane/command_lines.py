@@ -77,6 +77,10 @@ def kube_apiserver(site: Site) -> list[str]:
         f"--tls-cert-file={credentials.server.certificate}",
         f"--tls-private-key-file={credentials.server.key}",
         f"--client-ca-file={credentials.authority}",
+        # For `kubectl logs`: nodes know the API server by this, and no name of theirs resolves.
+        f"--kubelet-client-certificate={credentials.etcd_client.certificate}",
+        f"--kubelet-client-key={credentials.etcd_client.key}",
+        "--kubelet-preferred-address-types=InternalIP",
         "--authorization-mode=Node,RBAC",
         # The second is OpenShift's default: who makes children that hold up a deletion must be allowed to.
         "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from fastgen_devcluster.errors import DevClusterError
 
-LOCK_PORT = 10250
-"""The port on which a node of Kubernetes listens; holding it on the network's first address holds the network."""
+KUBELET_PORT = 10250
 NETWORKS = 255
 LAST_HOST = 254
 
@@ -24,19 +23,20 @@ class AddressPool:
         first = int.from_bytes(hashlib.sha256(str(folder).encode()).digest()[:4], "big")
         for attempt in range(NETWORKS):
             prefix = f"127.1.{(first + attempt) % NETWORKS}"
-            self._lock = socket.socket()
             try:
-                self._lock.bind((f"{prefix}.1", LOCK_PORT))
-                self._lock.listen()
+                self.sockets = [socket.create_server((f"{prefix}.1", KUBELET_PORT))]
+                break
             except OSError:
-                self._lock.close()
                 continue
-            break
         else:
             raise DevClusterError(
-                f"every network 127.1.0.0/24 to 127.1.{NETWORKS - 1}.0/24 is taken: nothing can bind port {LOCK_PORT} "
+                f"every network 127.1.0.0/24 to 127.1.{NETWORKS - 1}.0/24 is taken: nothing binds port {KUBELET_PORT} "
                 "there; `devcluster status` lists the clusters that run, and `devcluster down` ends one"
             )
+        # Whoever holds the first holds the network.
+        self.sockets += [
+            socket.create_server((f"{prefix}.{host}", KUBELET_PORT)) for host in range(2, len(node_names) + 1)
+        ]
         hosts = [f"{prefix}.{host}" for host in range(1, LAST_HOST + 1)]
         self.of_node = dict(zip(node_names, hosts, strict=False))
         self._free = deque(hosts[len(node_names) :])
@@ -52,4 +52,5 @@ class AddressPool:
         self._free.append(address)
 
     def close(self) -> None:
-        self._lock.close()
+        for held in self.sockets:
+            held.close()

@@ -70,11 +70,16 @@ class Api:
                 f"{kubeconfig} is no kubeconfig with a client certificate ({error!r}); "
                 "`devcluster status` says where a cluster's is"
             ) from None
-        with tempfile.NamedTemporaryFile() as both:  # OpenSSL reads files only
-            both.write(certificate + b"\n" + key)
-            both.flush()
-            self._tls.load_cert_chain(both.name)
+        self._identity = certificate + b"\n" + key
+        self.identify(self._tls)
         self._session: aiohttp.ClientSession | None = None
+
+    def identify(self, tls: ssl.SSLContext) -> None:
+        """Have `tls` show our certificate."""
+        with tempfile.NamedTemporaryFile() as both:  # OpenSSL reads files only
+            both.write(self._identity)
+            both.flush()
+            tls.load_cert_chain(both.name)
 
     async def __aenter__(self) -> Api:
         connector = aiohttp.TCPConnector(ssl=self._tls, limit=0)

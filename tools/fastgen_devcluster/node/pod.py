@@ -17,6 +17,7 @@ from fastgen_devcluster.node.ending import Ending, first_of
 from fastgen_devcluster.node.environment import Known
 from fastgen_devcluster.node.fields import Addresses
 from fastgen_devcluster.node.host_paths import HostPaths, UnknownHostPathError
+from fastgen_devcluster.node.log_server import ContainerLog
 from fastgen_devcluster.node.pod_parts import NodeParts, PodParts
 from fastgen_devcluster.node.pod_status import StatusWriter
 from fastgen_devcluster.node.references import NamespaceObjects
@@ -91,6 +92,13 @@ class PodWorker:
         if "deletionTimestamp" in pod["metadata"]:
             grace_seconds = pod["metadata"].get("deletionGracePeriodSeconds", 30)
             self._end(asyncio.get_running_loop().time() + grace_seconds)
+
+    def find_log(self, container: str) -> ContainerLog | None:
+        """Where a container's log is; None where there is no such container."""
+        for one in (*self._init, *self._main):
+            if one.view.name == container:
+                return ContainerLog(self.folder / container, one.view.restarts, isinstance(one.view.state, Running))
+        return None
 
     def report(self, message: str) -> None:
         """Say it in an event."""

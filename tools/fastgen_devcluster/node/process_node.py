@@ -15,6 +15,7 @@ from fastgen_devcluster.node.events import Recorder
 from fastgen_devcluster.node.host_paths import VOLUMES_PATH
 from fastgen_devcluster.node.images import ImageTable, read_table
 from fastgen_devcluster.node.local_process import kill_marked
+from fastgen_devcluster.node.log_server import ContainerLog, LogServer
 from fastgen_devcluster.node.pod import Host, PodWorker
 from fastgen_devcluster.node.pod_parts import NodeParts
 from fastgen_devcluster.node.registration import Registration
@@ -61,12 +62,18 @@ class ProcessNode:
             parts = NodeParts(self._settings, self._images, Recorder(api), self._groups, api.server)
             capacity = self._settings.capacity(self._pool.pods_per_node)
             try:
-                async with asyncio.TaskGroup() as group:
+                async with LogServer(self._pool, api, self._find_log), asyncio.TaskGroup() as group:
                     for name, ip in self._pool.of_node.items():
                         group.create_task(Registration(api, name, ip, capacity).run())
                         group.create_task(self._follow(api, Host(name, ip, capacity), parts))
             finally:
                 await self._end_all()
+
+    def _find_log(self, namespace: str, pod: str, container: str) -> ContainerLog | None:
+        for worker in self._workers.values():
+            if worker.name == f"{namespace}_{pod}":
+                return worker.find_log(container)
+        return None
 
     async def _follow(self, api: Api, host: Host, parts: NodeParts) -> None:
         async for change in api.follow("/api/v1/pods", {"fieldSelector": f"spec.nodeName={host.name}"}):

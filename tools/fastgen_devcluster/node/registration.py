@@ -9,6 +9,7 @@ import platform
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
+from fastgen_devcluster.node.addresses import KUBELET_PORT
 from fastgen_devcluster.node.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Api, ApiError, KubeObject
 from fastgen_devcluster.node.views import timestamp
 
@@ -116,6 +117,7 @@ class Registration:
                 for condition in conditions
             ],
             "addresses": [{"type": "InternalIP", "address": self._ip}, {"type": "Hostname", "address": self.name}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
             "nodeInfo": {
                 "machineID": self.name,
                 "systemUUID": self.name,
