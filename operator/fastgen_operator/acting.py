@@ -58,6 +58,7 @@ class Acting:
         self._reconciler = Reconciler(api, self._store, self._events, metrics, self._facts, self._scaler.decision)
         self._workers = Workers(self._queue, self._reconciler.look, metrics, self._tell_bug)
         self._monitors: list[asyncio.Task[None]] = []
+        self._monitors_synced: list[asyncio.Event] = []
         self.is_started = asyncio.Event()
         """Set once everything was read and work began."""
         metrics.queue_depth.set_function(lambda: len(self._queue))
@@ -152,16 +153,19 @@ class Acting:
                 for scope in self._scopes
             ]
             self._monitors = [tasks.create_task(follower.run()) for follower in followers]
-            self._monitors.append(tasks.create_task(self._use_monitors(followers)))
-        elif not there and self._monitors:
+            self._monitors.append(tasks.create_task(self._use_monitors()))
+            self._monitors_synced = [follower.is_synced for follower in followers]
+        elif there:
+            self._facts.has_service_monitors = all(synced.is_set() for synced in self._monitors_synced)
+        else:
             for task in self._monitors:
                 task.cancel()
             self._monitors, self._facts.has_service_monitors = [], False
 
-    async def _use_monitors(self, followers: list[Follower]) -> None:
+    async def _use_monitors(self) -> None:
         """Once it is known which there are: without the right to list them they are never made."""
-        for follower in followers:
-            await follower.is_synced.wait()
+        for synced in self._monitors_synced:
+            await synced.wait()
         self._facts.has_service_monitors = True
         self._look_at_all()
 

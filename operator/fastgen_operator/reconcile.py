@@ -16,6 +16,7 @@ from fastgen.contract.status import FastGenDeploymentStatus
 from fastgen_operator import contests, problems
 from fastgen_operator.api.client import Api
 from fastgen_operator.api.errors import ApiError
+from fastgen_operator.api.kinds import SERVICE_MONITORS
 from fastgen_operator.autoscaler import Decision
 from fastgen_operator.changes import Plan, Ref, plan_changes, ref_of
 from fastgen_operator.children import Children
@@ -102,6 +103,7 @@ class Reconciler:
             plan = plan_changes(wanted, live, memory.children.remembered, known.uid)
             outcome = await memory.children.carry_out(self._without_contested(plan, memory))
             memory.children.forget_all_but(map(ref_of, wanted))
+            self._notice_lost_monitors(outcome)
             await self._tell(known, memory, outcome)
             problem = problems.of_outcome(outcome.foreign, outcome.refused)
         observation = self._observe(key, known, known.deployment, wanted, problem, self._remarks(memory, outcome))
@@ -117,6 +119,13 @@ class Reconciler:
         if memory is None or memory.children.owner_uid != uid:
             memory = self._memories[key] = _Memory(Children(self._api, self._store, key, uid))
         return memory
+
+    def _notice_lost_monitors(self, outcome: Outcome) -> None:
+        """The Prometheus operator went, and its definitions with it: that is no problem of any deployment."""
+        lost = [each for each in outcome.refused if each.ref.kind == SERVICE_MONITORS.kind and each.error.is_gone]
+        if lost:
+            outcome.refused = [each for each in outcome.refused if each not in lost]
+            self._facts.has_service_monitors = False
 
     def _without_contested(self, plan: Plan, memory: _Memory) -> Plan:
         """Leave alone for a while what somebody changes again and again."""

@@ -396,6 +396,7 @@ def test_service_monitors_are_made_as_soon_as_the_cluster_knows_them(llama: Depl
     cluster.kubectl("delete", "crd", monitors)
     namespace.kubectl("delete", "service", "llama")
     until(lambda: namespace.find("Service", "llama"), "everything else goes on", PUT_BACK_SECONDS)
+    assert conditions(namespace)["Progressing"]["reason"] == "RollingOut"
 
 
 def test_without_its_definition_it_waits_and_goes_on_when_it_is_back(
