@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ from waiting import eventually
 from fastgen_devcluster.cluster import ClusterOptions, DevCluster, find, running, start, stop
 from fastgen_devcluster.errors import DevClusterError
 from fastgen_devcluster.processes import processes_of
-from fastgen_devcluster.state import ROOT_VARIABLE, cluster_folder, cluster_folders
+from fastgen_devcluster.state import ROOT_VARIABLE, ProcessId, cluster_folder, cluster_folders
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -65,19 +66,34 @@ def test_a_test_that_fails_ends_its_cluster() -> None:
     assert_gone(cluster)
 
 
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: with-children}
+spec:
+  containers:
+  - {name: main, image: test/shell, args: [-c, sleep 300 & sleep 300], resources: {limits: {cpu: 100m}}}
+"""
+
+
 def test_when_its_supervisor_is_killed_all_die_and_the_next_start_clears_away() -> None:
-    cluster = start(OPTIONS, tethered=True)
+    options = dataclasses.replace(OPTIONS, images={"test/shell": ("sh",)})
+    cluster = start(options, tethered=True)
+    cluster.kubectl("apply", "-f", "-", input=POD)
+    cluster.kubectl("wait", "pod/with-children", "--for=condition=Ready", "--timeout=30s")
     record = cluster_folder("ending").read_record()
     assert record is not None
     os.kill(record.supervisor.pid, signal.SIGKILL)
-    eventually(lambda: not list(processes_of(cluster.folder)))
+    eventually(lambda: not any(process and process.is_alive() for process in record.processes.values()))
     assert not cluster.is_running()
     with pytest.raises(DevClusterError, match="is not up"):
         find("ending")
     said: list[str] = []
-    with running(OPTIONS, said.append) as again:
+    left = list(processes_of(cluster.folder))  # what the pod's shell had started
+    with running(options, said.append) as again:
         assert "cleared away what was left of cluster 'ending'" in said
-        assert again.kubectl("get", "--raw", "/readyz") == "ok"
+        assert not any(ProcessId(*process).is_alive() for process in left)
+        assert again.kubectl("get", "pods", "--all-namespaces") == ""
     assert_gone(again)
     cluster.stop()
 

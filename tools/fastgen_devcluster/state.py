@@ -28,6 +28,7 @@ from typing import IO, Literal, NamedTuple
 
 from fastgen.local_state import process_start_ticks, write_atomically
 from fastgen_devcluster.errors import DevClusterError
+from fastgen_devcluster.node import cgroups
 from fastgen_devcluster.processes import kill_processes_of, signal_checked
 
 ROOT_VARIABLE = "FASTGEN_DEVCLUSTER_ROOT"
@@ -190,6 +191,7 @@ def clear_if_stale(folder: ClusterFolder) -> bool:
     with lock:
         _kill_recorded(folder)
         kill_processes_of(folder.path)
+        cgroups.clear_after(folder.node)
         shutil.rmtree(folder.path, ignore_errors=True)
     return True
 

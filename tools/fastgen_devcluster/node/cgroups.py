@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import os
 import signal
+import time
 from pathlib import Path
 
 PREFIX = "fastgen-devcluster-"
@@ -73,9 +74,33 @@ def clear(root: Path, owner: str) -> None:
                     group.rmdir()
 
 
+def clear_after(folder: Path) -> None:
+    """Remove what the node process of `folder`, which is dead with all its pods, left in every hierarchy."""
+    for root, _ in _hierarchies():
+        for parent in root.glob(f"{PREFIX}*-{_owner(folder)}"):
+            for group in (*parent.glob("*/"), parent):
+                _remove_soon(group)
+
+
+def _remove_soon(group: Path) -> None:
+    """The last of its processes may still be about to go."""
+    for _ in range(REMOVE_TRIES):
+        try:
+            group.rmdir()
+            return
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(REMOVE_SECONDS)
+
+
+def _owner(folder: Path) -> str:
+    return hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+
+
 def open_control_groups(folder: Path) -> ControlGroups | None:
     """Groups for the node process of `folder`; None where this machine or this user has none to give."""
-    owner = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    owner = _owner(folder)
     name = f"{PREFIX}{os.getpid()}-{owner}"
     for root, is_version_2 in _hierarchies():
         try:
