@@ -58,8 +58,9 @@ control-plane: setup ## Find or get etcd, Kubernetes, helm and Prometheus (a bui
 # -- seeing it run ------------------------------------------------------------------------------------------------
 
 .PHONY: demo demo-local
-demo: demo-local ## See it work: two replicas, a balancer, load, a replica killed (KEEP=1 leaves it running)
-demo-local: setup
+demo: control-plane ## See it work on Kubernetes: chart, manifest, load, scaling (KEEP=1 leaves it running)
+	@KEEP=$(KEEP) $(PY) -m demo.cluster
+demo-local: setup ## See it work without a cluster: replicas, a balancer, load, a replica killed (KEEP=1 as well)
 	@KEEP=$(KEEP) $(PY) -m demo.local
 
 # -- tests and checks ---------------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ LOOK_SECONDS = 2.0
 RATE_WINDOW = "10s"
 """Five scrapes of the demonstration's Prometheus. Shorter than what the operator looks back: what happens now."""
 PATIENCE_SECONDS = 5.0
+SCALING = "fastgen_operator_scaling_"
+"""What the operator publishes of its last look: status has the same, rounded, and is written less often."""
 
 
 class Place(NamedTuple):
@@ -40,10 +42,14 @@ def queries(place: Place) -> dict[str, str]:
     own = f'{labels.SERIES_NAMESPACE}="{place.namespace}",{labels.SERIES_DEPLOYMENT}="{place.name}"'
     kept = f'{metrics.EFFECTIVE_REQUESTS.sample}{{{own},{metrics.GENERATION_RATE}="{place.generation_rate:g}"}}'
     offered, ended = balancer_metrics.BALANCER_OFFERED_REQUESTS, metrics.REQUESTS.sample
+    seen = f'{labels.SERIES_NAMESPACE}="{place.namespace}",name="{place.name}"'
     return {
         "offered_per_second": f"sum(rate({offered}{{{own}}}[{RATE_WINDOW}]))",
         "effective_per_second": f"sum(rate({kept}[{RATE_WINDOW}]))",
         "attainment": f"sum(increase({kept}[{RATE_WINDOW}])) / sum(increase({ended}{{{own}}}[{RATE_WINDOW}]))",
+        "attainment_seen": f"{SCALING}attainment_ratio{{{seen}}}",
+        "demand_tokens_per_second": f"{SCALING}demand_tokens_per_second{{{seen}}}",
+        "supply_tokens_per_second": f"{SCALING}supply_tokens_per_second{{{seen}}}",
     }
 
 

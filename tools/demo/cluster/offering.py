@@ -1,4 +1,7 @@
-"""Sending requests as the plan says, whether or not the last ones were answered: nobody asks a user to wait.
+"""People who ask, read the answer, and ask again: the load of the demonstration.
+
+Each takes the time to think that a plan's load assumes, so a replica that falls behind answers late and breaks its
+promise, and the queue stays as long as there are people: nothing piles up that no replica could ever work off.
 
 Answers are not streamed: the replicas judge every request by the times of its tokens all the same, and the machine
 that answers has no time to waste on reading them.
@@ -7,11 +10,9 @@ that answers has no time to waste on reading them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,6 +24,12 @@ from demo.cluster.plan import LoadPlan
 from guide_model.facts import load_facts
 
 REQUEST_SECONDS = 120.0
+THINK_SECONDS = 4.0
+"""On average, from an answer to the next question."""
+ANSWER_SECONDS = 0.5
+"""What an answer takes where replicas are enough."""
+ARRIVAL_SECONDS = 0.25
+"""How often is seen whether people should come or go."""
 
 
 class Shape(NamedTuple):
@@ -65,7 +72,7 @@ class Prompts:
         self._chance = random.Random(seed)  # noqa: S311 (drawn to be repeatable, not secret)
 
     def next(self) -> str:
-        notes: Sequence[str] = self._chance.sample(self._notes, self._shape.notes)
+        notes = self._chance.sample(self._notes, self._shape.notes)
         return "\n".join([*notes, self._chance.choice(self._questions)])
 
 
@@ -78,10 +85,10 @@ class Offering:
         self.plan = plan
         self.tally = Tally()
         self._shape, self._url, self._model, self._proxy_url = shape, url, model, proxy_url
-        self._seed = seed
         self._prompts = Prompts(shape, seed)
+        self._chance = random.Random(seed)  # noqa: S311 (as above)
         self._began: float | None = None
-        self._ended = asyncio.Event()
+        self._is_over = False
 
     @property
     def elapsed_seconds(self) -> float:
@@ -89,9 +96,9 @@ class Offering:
         return 0.0 if self._began is None else time.monotonic() - self._began
 
     @property
-    def rate_now(self) -> float:
-        """Requests a second that the plan asks for at this moment."""
-        return self.plan.rate_at(self.elapsed_seconds)
+    def people(self) -> int:
+        """Who asks at this moment."""
+        return 0 if self._is_over or self._began is None else self.plan.people_at(self.elapsed_seconds)
 
     @property
     def is_falling_away(self) -> bool:
@@ -99,28 +106,36 @@ class Offering:
         return self._began is not None and self.plan.is_last_step(self.elapsed_seconds)
 
     def end_early(self) -> None:
-        """Send no more; those that were sent are waited for."""
-        self._ended.set()
+        """Everyone goes once answered."""
+        self._is_over = True
 
     async def run(self) -> None:
         """Returns once every request has ended; cancelled, none is left behind."""
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
         connector = aiohttp.TCPConnector(limit=0)
+        self._began = time.monotonic()
         async with (
             aiohttp.ClientSession(timeout=timeout, connector=connector) as session,
-            asyncio.TaskGroup() as requests,
+            asyncio.TaskGroup() as everyone,
         ):
-            self._began = began = time.monotonic()
-            for due in (*self.plan.due_times(self._seed), self.plan.seconds):
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._ended.wait(), max(0.0, began + due - time.monotonic()))
-                if self._ended.is_set() or due == self.plan.seconds:
-                    return
-                self.tally.sent += 1
-                requests.create_task(self._send(session))
+            present: list[asyncio.Task[None]] = []
+            while self.people:
+                present = [person for person in present if not person.done()]
+                for number in range(len(present), self.people):
+                    present.append(everyone.create_task(self._ask_on(number, session)))
+                await asyncio.sleep(ARRIVAL_SECONDS)
+
+    async def _ask_on(self, number: int, session: aiohttp.ClientSession) -> None:
+        """Ask, read, think, and ask again, until fewer people are wanted than came before."""
+        while True:
+            await asyncio.sleep(self._chance.expovariate(1 / THINK_SECONDS))
+            if number >= self.people:
+                return
+            await self._send(session)
 
     async def _send(self, session: aiohttp.ClientSession) -> None:
         body = request_body(self._model, self._prompts.next(), self._shape)
+        self.tally.sent += 1
         try:
             async with session.post(f"{self._url}/chat/completions", json=body, proxy=self._proxy_url) as response:
                 answer = await response.read()
@@ -130,6 +145,11 @@ class Offering:
                     self.tally.errors[f"{response.status}: {answer[:200].decode(errors='replace')}"] += 1
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self.tally.errors[f"{type(error).__name__}: {error}"[:200]] += 1
+
+
+def people_of(requests_per_second: float) -> float:
+    """How many people make so many requests a second, where they are answered in time."""
+    return requests_per_second * (THINK_SECONDS + ANSWER_SECONDS)
 
 
 def ask_for_size(client: openai.OpenAI, model: str, shape: Shape) -> int:

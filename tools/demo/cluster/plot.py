@@ -70,11 +70,11 @@ def _tokens(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _attainment(axes: Axes, rows: Sequence[Row], target: float) -> None:
-    seen = [(row.seconds, row.attainment_of_status) for row in rows]
+    seen = [(row.seconds, row.attainment_seen) for row in rows]
     now = [(row.seconds, row.attainment) for row in rows]
     axes.axhline(target, color=QUIET, linewidth=1.0, linestyle=(0, (4, 3)))
     _line(axes, now, color=COLORS[5], width=1.2, label="last 10 s")
-    _line(axes, seen, color=BLUE, label="as the operator sees it")
+    _line(axes, seen, color=BLUE, label="as the autoscaler sees it")
     _panel(axes, "Promises kept")
     axes.set_ylim(0, 1.06)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -165,7 +165,7 @@ def main(words: Sequence[str]) -> int:
         return 2
     source = Path(words[0])
     target = Path(words[1]) if len(words) == 2 else source.with_suffix(".png")
-    print(draw(Recording.load(source), target))
+    print(f"wrote {draw(Recording.load(source), target)}, drawn from {source}")
     return 0
 
 

@@ -31,12 +31,12 @@ class Row:
     """Requests that kept their promise, counted by the replicas, from Prometheus."""
     attainment: float | None = None
     """Share of the requests that kept their promise, of late, from Prometheus."""
-    attainment_of_status: float | None = None
-    """status.effectiveRatio: the same over the longer window that the operator looks at."""
+    attainment_seen: float | None = None
+    """The same as the autoscaler saw it, over its longer window: one of the operator's metrics, as are the next two."""
     demand_tokens_per_second: float | None = None
-    """From status.autoscaling, as is the next."""
+    """What arrives and waits."""
     supply_tokens_per_second: float | None = None
-    """Of all replicas that are asked for."""
+    """What all replicas that are asked for can do in time."""
     reason: str = ""
     """Of the condition AutoscalingActive: what the autoscaler says now."""
 
@@ -103,16 +103,11 @@ def decisions_of(deployment: Mapping[str, Any], began: datetime) -> set[SeenDeci
 
 def row_of(seconds: float, deployment: Mapping[str, Any], numbers: Mapping[str, float | None]) -> Row:
     """A row from the FastGenDeployment as the API server has it and the numbers that Prometheus gave."""
-    spec, status, autoscaling = deployment.get("spec", {}), deployment.get("status", {}), _autoscaling(deployment)
-    desired, capacity = spec.get("replicas"), autoscaling.get("capacityTokensPerSecond")
-    ratio = status.get("effectiveRatio")
+    spec, status = deployment.get("spec", {}), deployment.get("status", {})
     return Row(
         seconds,
-        desired=desired,
+        desired=spec.get("replicas"),
         ready=status.get("readyReplicas"),
-        attainment_of_status=None if ratio is None else float(ratio),
-        demand_tokens_per_second=autoscaling.get("demandTokensPerSecond"),
-        supply_tokens_per_second=None if None in (desired, capacity) else desired * capacity,
         reason=condition(deployment, "AutoscalingActive").get("reason", ""),
         **numbers,
     )

@@ -17,7 +17,7 @@ import openai
 from demo.cluster import stage
 from demo.cluster.narrating import Narrator
 from demo.cluster.observing import Observer, Place
-from demo.cluster.offering import DOCUMENTS, Offering, ask_for_size
+from demo.cluster.offering import DOCUMENTS, THINK_SECONDS, Offering, ask_for_size, people_of
 from demo.cluster.plan import LoadPlan
 from demo.cluster.recording import Recording, Row, capacity, condition
 from demo.cluster.table import LoadView
@@ -31,6 +31,7 @@ from fastgen_devcluster.cluster import DevCluster
 MANIFEST = Path("examples/llama.yaml")
 NAMESPACE = "default"
 OUTPUT = Path("demo-output")
+RECORDING, PICTURE = OUTPUT / "scaling.json", OUTPUT / "scaling.png"
 READY_SECONDS = 180.0
 LOOK_SECONDS = 0.5
 CAPACITY_SECONDS = 30.0
@@ -86,8 +87,8 @@ def _scenes(show: Show, plan: LoadPlan, *, keep: bool) -> None:
     _install(show)
     _apply(show)
     _ask(show)
-    recording = _load(show, plan)
-    _picture(show, recording)
+    _load(show, plan)
+    _picture(show)
     if not keep:
         _delete(show)
 
@@ -130,7 +131,7 @@ def _ask(show: Show) -> None:
         ask_by_openai(client, show.name, show.narrator.console)
 
 
-def _load(show: Show, plan: LoadPlan) -> Recording:
+def _load(show: Show, plan: LoadPlan) -> None:
     show.narrator.step("load that doubles and falls away, in steps made for what a replica says it can do")
     plan = _sized(show, plan)
     show.narrator.command(f"kubectl get fgd {show.name} --watch")
@@ -139,8 +140,8 @@ def _load(show: Show, plan: LoadPlan) -> Recording:
     with provenance() as about:
         asyncio.run(_observed(offering, observer, show))
     recording = observer.recording(about)
+    recording.save(RECORDING)
     _judge(show, offering, recording)
-    return recording
 
 
 def _sized(show: Show, plan: LoadPlan) -> LoadPlan:
@@ -152,11 +153,10 @@ def _sized(show: Show, plan: LoadPlan) -> LoadPlan:
         time.sleep(LOOK_SECONDS)
     with show.client() as client:
         tokens = ask_for_size(client, show.name, DOCUMENTS)
-    sized = dataclasses.replace(plan, unit_per_second=found / tokens)
-    rates = ", ".join(f"{rate:.1f}" for rate in sized.rates)
+    sized = dataclasses.replace(plan, unit_people=people_of(found / tokens))
     show.narrator.say(
-        f"A replica does {found} tokens/s in time, as it measured; a request is {tokens} tokens: "
-        f"{sized.unit_per_second:.1f} requests/s.\nThe load: {rates} requests/s."
+        f"One replica does {found} tokens/s in time, as it measured, and a request is {tokens} tokens. "
+        f"So {', then '.join(map(str, sized.people))} people ask, read for {THINK_SECONDS:g} s, and ask again."
     )
     return sized
 
@@ -232,13 +232,10 @@ def _judge(show: Show, offering: Offering, recording: Recording) -> None:
     narrator.good(f"the autoscaler decided, as `kubectl describe fgd {show.name}` lists: {decided}")
 
 
-def _picture(show: Show, recording: Recording) -> None:
+def _picture(show: Show) -> None:
     show.narrator.step("the same as a picture")
-    path = recording.save(OUTPUT / "scaling.json")
-    # In a process of its own: drawing takes memory and a second, and the demonstration has had its share of both.
-    command = ["-m", "demo.cluster.plot", str(path), str(OUTPUT / "scaling.png")]
-    subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
-    show.narrator.say(f"wrote {OUTPUT / 'scaling.png'}, drawn from {path}")
+    # In a process of its own: what drawing needs would stay in memory for the rest of the demonstration.
+    subprocess.run([sys.executable, "-m", "demo.cluster.plot", str(RECORDING), str(PICTURE)], check=True)
 
 
 def _delete(show: Show) -> None:

@@ -109,8 +109,8 @@ class LoadView:
         return [f"[bold]{value}[/]" for value in values]
 
     def _load_line(self) -> Text:
-        tally, rate = self._offering.tally, self._offering.rate_now
-        line = f"load: {rate:g} requests/s; {tally.answered} answered, {tally.in_flight} on their way"
+        tally = self._offering.tally
+        line = f"{self._offering.people} people; {tally.answered} answered, {tally.in_flight} wait for their answer"
         return Text(f"{line}, {tally.failed} failed", style="bold")
 
     def _present_message(self) -> str:
