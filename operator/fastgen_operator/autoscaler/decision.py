@@ -103,7 +103,9 @@ def decide(signals: Signals, state: State, now_seconds: float, rules: Rules) -> 
         held = rules.within(current)
         history = behavior.remember(state.recommendations, now_seconds, held)
         new_state = dataclasses.replace(state, recommendations=history)
-        message = f"{blind[1]}; staying at {_count(held)}"
+        stays = f"staying at {_count(held)}"
+        does = stays if held == current else f"{_count(held)}, as minReplicas and maxReplicas allow"
+        message = f"{blind[1]}; {does}"
         return Decision(held, blind[0], message, Numbers(attainment=signals.attainment), new_state, False)
     factor = calibration(signals, state)
     demand = demand_tokens_per_second(signals, factor)

@@ -17,9 +17,10 @@ class Announcement(NamedTuple):
 
 def announcement(decision: Decision, previous_replicas: int, *, active: bool) -> Announcement:
     """`previous_replicas`: what was asked for before; the same as the decision's where only knowledge changed."""
-    if not decision.is_informed:
+    is_same = decision.replicas == previous_replicas
+    if is_same and not decision.is_informed:
         return Announcement("Warning", decision.reason, f"the autoscaler cannot see: {decision.message}")
-    if decision.replicas == previous_replicas:
+    if is_same:
         return Announcement("Normal", "MetricsSeen", f"the autoscaler sees again: {decision.message}")
     what = f"from {previous_replicas} to {decision.replicas} replicas: {decision.message}"
     if not active:

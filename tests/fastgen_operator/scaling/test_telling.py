@@ -31,6 +31,7 @@ BLIND = decide(Signals(signals().workload, failure="Prometheus is away"), settle
         (decided(5000), 8, True, "Normal", "ScaledDown", "from 8 to 6 replicas"),
         (decided(5000), 2, False, "Normal", "Advisory", "would scale from 2 to 6 replicas"),
         (decided(), 2, True, "Normal", "MetricsSeen", "sees again"),
+        (BLIND, 7, True, "Normal", "ScaledDown", "from 7 to 2 replicas: Prometheus is away"),
         (BLIND, 2, True, "Warning", "PrometheusUnavailable", "cannot see: Prometheus is away; staying at 2 replicas"),
     ],
 )
