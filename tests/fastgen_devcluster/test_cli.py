@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
 from fastgen_devcluster.cli import COMMANDS, main
 from fastgen_devcluster.commands.kubectl import split
+from fastgen_devcluster.commands.logs import Printer
 from fastgen_devcluster.state import ROOT_VARIABLE, claim, cluster_folder
 
 
@@ -100,3 +102,12 @@ def test_status_and_down_clear_away_what_a_dead_cluster_left(capsys: pytest.Capt
 def test_what_follows_kubectl_is_kubectls(words: str, ours: str, kubectls: str) -> None:
     mine, passed_on = split(words.split())
     assert (list(mine), list(passed_on)) == (ours.split(), kubectls.split())
+
+
+def test_a_log_is_followed_over_restarts_and_when_it_is_cut_short(tmp_path: Path) -> None:
+    out, first, second = io.BytesIO(), tmp_path / "0.log", tmp_path / "1.log"
+    printer = Printer(out)
+    for path, text in ((first, "one\n"), (first, "one\ntwo\n"), (second, "three\n"), (second, "4\n"), (second, "4\n")):
+        path.write_text(text)
+        printer.print_new(path)
+    assert out.getvalue() == b"one\ntwo\nthree\n4\n"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import shutil
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 from fastgen_devcluster.cluster import DevCluster
 from fastgen_devcluster.commands.base import add_name, chosen_cluster
 from fastgen_devcluster.control_plane.running import log_of
+from fastgen_devcluster.errors import DevClusterError
 from fastgen_devcluster.state import ClusterFolder
 
 LOOK_SECONDS = 0.2
@@ -22,9 +26,9 @@ class Logs:
     name = "logs"
     help = "what a pod or a component wrote"
     description = """\
-Print what a pod's container or a component of the cluster wrote. (`kubectl logs` asks the node over a connection that
-this node does not serve.) Components: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, prometheus,
-service-proxy, process-node, kwok, supervisor; audit is the API server's audit log.
+Print what a pod's container or a component of the cluster wrote, whether or not the API server is there. Components:
+etcd, kube-apiserver, kube-controller-manager, kube-scheduler, prometheus, service-proxy, process-node, kwok,
+supervisor; audit is the API server's audit log.
 """
     epilog = """\
 examples:
@@ -41,15 +45,33 @@ examples:
         add_name(parser)
 
     def run(self, args: argparse.Namespace) -> int:
-        path = _find(chosen_cluster(args), args.what, args.container)
-        with path.open("rb") as log:
-            shutil.copyfileobj(log, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-            while args.follow and path.exists():
-                time.sleep(LOOK_SECONDS)
-                shutil.copyfileobj(log, sys.stdout.buffer)
-                sys.stdout.buffer.flush()
+        cluster = chosen_cluster(args)
+        find = functools.partial(_find, cluster, args.what, args.container)
+        printer = Printer(sys.stdout.buffer)
+        printer.print_new(find())
+        while args.follow and cluster.is_running():
+            time.sleep(LOOK_SECONDS)
+            with contextlib.suppress(DevClusterError, FileNotFoundError):  # between two runs there may be none
+                printer.print_new(find())
         return 0
+
+
+class Printer:
+    """Prints what is new in a log, also when another run has begun another file, or the file was cut short."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self._path: Path | None = None
+        self._printed_bytes = 0
+
+    def print_new(self, path: Path) -> None:
+        with path.open("rb") as log:
+            if path != self._path or path.stat().st_size < self._printed_bytes:
+                self._path, self._printed_bytes = path, 0
+            log.seek(self._printed_bytes)
+            shutil.copyfileobj(log, self._out)
+            self._out.flush()
+            self._printed_bytes = log.tell()
 
 
 def _find(cluster: DevCluster, what: str, container: str | None) -> Path:

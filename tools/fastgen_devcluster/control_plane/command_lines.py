@@ -72,14 +72,14 @@ def kube_apiserver(site: Site) -> list[str]:
         f"--secure-port={site.ports['kube-apiserver']}",
         f"--etcd-servers=https://{LOOPBACK}:{site.ports['etcd']}",
         f"--etcd-cafile={credentials.authority}",
-        f"--etcd-certfile={credentials.etcd_client.certificate}",
-        f"--etcd-keyfile={credentials.etcd_client.key}",
+        f"--etcd-certfile={credentials.client.certificate}",
+        f"--etcd-keyfile={credentials.client.key}",
         f"--tls-cert-file={credentials.server.certificate}",
         f"--tls-private-key-file={credentials.server.key}",
         f"--client-ca-file={credentials.authority}",
         # For `kubectl logs`: nodes know the API server by this, and no name of theirs resolves.
-        f"--kubelet-client-certificate={credentials.etcd_client.certificate}",
-        f"--kubelet-client-key={credentials.etcd_client.key}",
+        f"--kubelet-client-certificate={credentials.client.certificate}",
+        f"--kubelet-client-key={credentials.client.key}",
         "--kubelet-preferred-address-types=InternalIP",
         "--authorization-mode=Node,RBAC",
         # The second is OpenShift's default: who makes children that hold up a deletion must be allowed to.

@@ -38,7 +38,8 @@ class Credentials:
     front_proxy_authority: Path
     server: KeyPair
     etcd: KeyPair
-    etcd_client: KeyPair
+    client: KeyPair
+    """Who the API server is to etcd and to the nodes."""
     front_proxy_client: KeyPair
     admin: KeyPair
     service_proxy: KeyPair
@@ -94,7 +95,7 @@ def write_credentials(folder: ClusterFolder, *, cluster: str, server_url: str) -
         front_proxy_authority=write("front-proxy-authority.crt", front_proxy_authority.certificate),
         server=KeyPair(*server.write(folder.certificates, "kube-apiserver")),
         etcd=KeyPair(*etcd.write(folder.certificates, "etcd")),
-        etcd_client=KeyPair(*authority.client("kube-apiserver").write(folder.certificates, "etcd-client")),
+        client=KeyPair(*authority.client("kube-apiserver").write(folder.certificates, "kube-apiserver-client")),
         front_proxy_client=KeyPair(
             *front_proxy_authority.client("front-proxy-client").write(folder.certificates, "front-proxy-client")
         ),
