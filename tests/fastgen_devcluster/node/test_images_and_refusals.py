@@ -13,7 +13,7 @@ from fastgen_devcluster.errors import DevClusterError
 from fastgen_devcluster.node.config import NodeConfig, NodeSettings, parse_host_paths, parse_pairs
 from fastgen_devcluster.node.host_paths import UnknownHostPathError, local_path
 from fastgen_devcluster.node.images import ImageNotFoundError, ImageTable, repository_of
-from fastgen_devcluster.node.unsupported import refusals
+from fastgen_devcluster.node.unsupported import refusals, refused_changes
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,14 @@ def test_what_cannot_run_here_is_refused_with_the_reason(refused: dict[str, Any]
 )
 def test_what_can_run_is_not(fine: dict[str, Any]) -> None:
     assert refusals(fine) == []
+
+
+def test_changes_that_have_no_effect_are_named() -> None:
+    before = pod({"resources": {"limits": {"cpu": "1"}}})
+    assert refused_changes(before, before) == []
+    assert len(refused_changes(before, pod({"image": "j", "resources": {"limits": {"cpu": "2"}}}))) == 2
+    after = {"spec": {**before["spec"], "ephemeralContainers": [{"name": "debug"}]}}
+    assert "ephemeral" in refused_changes(before, after)[0]
 
 
 def test_a_host_path_is_a_folder_that_was_given_for_it() -> None:

@@ -45,7 +45,11 @@ class ContainerRun:
         self._mark = parts.mark(identity)
         self._group = parts.control_group(identity, self._limits)
         self._processes = Processes(self._mark, self._group)
-        self._process = self._start(launch.command, log, self._mark)
+        try:
+            self._process = self._start(launch.command, log, self._mark)
+        except OSError:
+            parts.discard(self._group)
+            raise
         ports = {port["name"]: port["containerPort"] for port in spec.get("ports", ()) if "name" in port}
         self._target = Target(parts.known.addresses.pod_ip, ports, self._command)
 

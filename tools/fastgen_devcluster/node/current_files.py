@@ -43,6 +43,10 @@ class CurrentFiles:
                 self.changed.clear()
                 is_current = await self._make_all()
                 wait_seconds = self._tokens.renew_in_seconds() if is_current else RETRY_SECONDS
+                if (
+                    wait_seconds is not None
+                ):  # a token whose renewal is held up by another file is not asked for at once
+                    wait_seconds = max(wait_seconds, RETRY_SECONDS)
         finally:
             for task in watching:
                 task.cancel()

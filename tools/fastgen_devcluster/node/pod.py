@@ -23,7 +23,7 @@ from fastgen_devcluster.node.pod_status import StatusWriter
 from fastgen_devcluster.node.references import NamespaceObjects
 from fastgen_devcluster.node.status import Seen, is_sidecar, view_of
 from fastgen_devcluster.node.tokens import PodTokens
-from fastgen_devcluster.node.unsupported import refusals
+from fastgen_devcluster.node.unsupported import refusals, refused_changes
 from fastgen_devcluster.node.views import Running, Terminated, View, Waiting, timestamp
 from fastgen_devcluster.node.volumes import VolumeMaker
 
@@ -57,6 +57,7 @@ class PodWorker:
         self._sidecar_endings: list[Ending] = []
         self._failure: tuple[str, str] | None = None
         self._is_abandoned = False
+        self._is_mounted = False
         self._is_to_live = pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
         metadata = pod["metadata"]
         self.name = f"{metadata['namespace']}_{metadata['name']}"
@@ -86,6 +87,8 @@ class PodWorker:
         """The API server has it like this now."""
         if any(pod["metadata"].get(kind) != self.pod["metadata"].get(kind) for kind in ("labels", "annotations")):
             self._files.changed.set()
+        for reason in refused_changes(self.pod, pod):
+            self._parts.emit("Warning", UNSUPPORTED, reason)
         self.pod = pod
         self._parts.known = self._parts.known._replace(pod=pod)
         self._writer.update(pod)
@@ -128,7 +131,7 @@ class PodWorker:
         return Seen(
             [container.view for container in self._init],
             [container.view for container in self._main],
-            self._parts.known.addresses,
+            self._parts.known.addresses if self._is_mounted else None,
             self._started_at,
             timestamp(),
             self._failure,
@@ -161,6 +164,8 @@ class PodWorker:
         self._writer.write_soon()
         if not await self._mount():
             return
+        self._is_mounted = True
+        self._writer.write_soon()
         deadline = asyncio.create_task(self._deadline())
         refreshing = asyncio.create_task(self._files.run())
         sidecars: list[tuple[Container, Ending, asyncio.Task[None]]] = []

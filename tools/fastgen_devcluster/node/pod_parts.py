@@ -79,6 +79,11 @@ class PodParts:
         if group is not None and self.node.groups is not None:
             await self.node.groups.remove(group)
 
+    def discard(self, group: Path | None) -> None:
+        """Remove a group that nothing was started in."""
+        if group is not None:
+            group.rmdir()
+
     async def launch(self, container: Mapping[str, Any], image: Image) -> Launch:
         """Raises MissingReferenceError, FieldError, ApiError."""
         folder = self.folder / container["name"]

@@ -62,7 +62,7 @@ class Registration:
         except ApiError as error:
             if error.status != CONFLICT:
                 raise
-            metadata = {"metadata": self._node()["metadata"], "spec": {"unschedulable": None}}
+            metadata = {"metadata": self._node()["metadata"]}
             await self._api.request("PATCH", f"/api/v1/nodes/{self.name}", metadata, content_type=MERGE_PATCH)
         await self._write_status()
 

@@ -18,6 +18,8 @@
     a claim's volume              its volume's hostPath or local path, so    own folders
     user, group, capabilities,    this machine's user; nothing of it is      changing them takes root, and another
     read-only root, seccomp       enforced                                   user could not read this checkout
+    nvidia.com/gpu                a number for the scheduler                 there is no device plugin; a GPU of this
+                                                                             machine is seen by every pod
     read-only mounts, sizeLimit,  not enforced                               folders have neither options nor quotas
     ephemeral-storage
 

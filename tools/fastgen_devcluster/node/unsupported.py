@@ -17,6 +17,22 @@ def refusals(pod: KubeObject) -> list[str]:
     return [*_of_pod(pod["spec"]), *(text for one in _containers(pod["spec"]) for text in _of_container(one))]
 
 
+def refused_changes(before: KubeObject, after: KubeObject) -> list[str]:
+    """What was changed about a running pod and has no effect here."""
+    reasons = []
+    if after["spec"].get("ephemeralContainers") != before["spec"].get("ephemeralContainers"):
+        reasons.append(
+            "ephemeral containers: a pod's processes are this machine's, where any debugger can look at them"
+        )
+    for was, now in zip(_containers(before["spec"]), _containers(after["spec"]), strict=True):
+        for field in ("image", "resources"):
+            if was.get(field) != now.get(field):
+                reasons.append(
+                    f"container {now['name']}: its {field} changed, which this node does only with a new pod"
+                )
+    return reasons
+
+
 def _containers(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*spec.get("initContainers", ()), *spec["containers"]]
 
