@@ -180,8 +180,8 @@ def _balancer(seen: Observation) -> _Verdict:
     if rollout.ready == 0:
         if seen.balancer_trouble is not None:
             return _Verdict("False", *seen.balancer_trouble)
-        return _Verdict("False", "Waiting", _counts(rollout))
-    return _Verdict("True", "AllReady" if rollout.is_done else "SomeReady", _counts(rollout))
+        return _Verdict("False", "Waiting", f"balancers: {_counts(rollout)}")
+    return _Verdict("True", "AllReady" if rollout.is_done else "SomeReady", f"balancers: {_counts(rollout)}")
 
 
 def _autoscaling(seen: Observation) -> _Verdict:
