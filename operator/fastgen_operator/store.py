@@ -5,18 +5,21 @@ lists, watches, answers ──► Store ──wake(key)──► queue
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from fastgen.contract import FastGenDeployment, ManifestError, labels, parse_manifest
+from fastgen.contract import FastGenDeployment, ManifestError, Problem, labels, parse_manifest
 from fastgen.contract.status import FastGenDeploymentStatus
 from fastgen_operator.api.kinds import CHILDREN, PODS, SERVICE_MONITORS, Kind
 from fastgen_operator.changes import Ref, ref_of
 from fastgen_operator.key import Key
 from fastgen_operator.table import Table, name_of
 from fastgen_operator.trimming import trimmed_child, trimmed_deployment, trimmed_pod
+
+log = logging.getLogger("fastgen.operator")
 
 Json = Mapping[str, Any]
 Wake = Callable[[Key], None]
@@ -144,6 +147,12 @@ def _known(raw: Json, before: Known | None) -> Known:
         return Known(raw, parse_manifest({**raw, "status": None}, raw["metadata"]["name"]), None)
     except ManifestError as error:
         return Known(raw, None, error)
+    except Exception as error:
+        # A bug of ours, set off by one manifest: it must not keep the others from being looked after.
+        name = raw["metadata"]["name"]
+        log.exception("%s cannot be read", name)
+        words = f"this operator cannot read it, which is a bug of the operator ({type(error).__name__}: {error})"
+        return Known(raw, None, ManifestError(name, [Problem("spec", words)]))
 
 
 def _labels(thing: Json) -> Mapping[str, str]:

@@ -17,6 +17,8 @@ from fastgen_operator.table import Table
 
 log = logging.getLogger("fastgen.operator.watch")
 
+BETWEEN_SECONDS = 0.2
+"""Between one watch and the next: a server that ends them at once is not asked without a pause."""
 _TOO_OLD = 410
 
 
@@ -47,15 +49,23 @@ class Follower:
                     await self._list()
                 await self._watch()
                 self._failures = 0
-            except (ApiError, aiohttp.ClientError, OSError, ValueError) as error:
+                await asyncio.sleep(BETWEEN_SECONDS)
+            except Exception as error:
                 if isinstance(error, ApiError) and error.status == _TOO_OLD:
                     self._version = ""
                     continue
-                self._failures += 1
-                self._on_error(self._kind)
-                delay = backoff_seconds(self._failures, random.random())  # noqa: S311 - spreads retries
-                log.warning("%s: %s; again in %.1f s", self._kind.plural, _words(error), delay)
-                await asyncio.sleep(delay)
+                await self._pause(error)
+
+    async def _pause(self, error: Exception) -> None:
+        self._failures += 1
+        self._on_error(self._kind)
+        delay = backoff_seconds(self._failures, random.random())  # noqa: S311 - spreads retries
+        is_usual = isinstance(error, ApiError | aiohttp.ClientError | OSError | ValueError)
+        words = str(error) or type(error).__name__
+        log.warning("%s: %s; again in %.1f s", self._kind.plural, words, delay, exc_info=None if is_usual else error)
+        if not is_usual:
+            self._version = ""
+        await asyncio.sleep(delay)
 
     async def _list(self) -> None:
         things, self._version = await self._api.list_all(self._kind, self._namespace, self._selector)
@@ -70,7 +80,3 @@ class Follower:
                 self._table.drop(thing)
             elif event["type"] in ("ADDED", "MODIFIED"):
                 self._table.put(thing)
-
-
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -198,6 +198,7 @@ def test_a_program_that_does_not_stop_is_answered_ever_more_slowly(llama: Deploy
     # Each answer is two calls: one that learns who took the field, one that takes it back.
     assert 10 <= len(answers) <= 40 < 2 * edits
     until(lambda: namespace.get("Deployment", "llama-replica")["spec"]["replicas"] == 1, "the last word", 30)
+    assert len(namespace.events("PutBack")) == 1, "the same words are said once"
 
 
 # -- what is not wanted, not ours, or not allowed ----------------------------------------------------------------------

@@ -131,6 +131,19 @@ def test_a_wrong_manifest_is_known_with_what_is_wrong_until_it_is_corrected() ->
     assert corrected.wrong is None
 
 
+def test_a_manifest_that_sets_off_a_bug_is_wrong_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object) -> None:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr("fastgen_operator.store.parse_manifest", stumble)
+    heard = Heard()
+    heard.store.deployments.put(deployment(1))
+    known = heard.store.known(KEY)
+    assert known is not None
+    assert known.deployment is None
+    assert "a bug of the operator (RecursionError: too deep)" in str(known.wrong)
+
+
 def test_the_manifest_is_parsed_once_for_each_generation() -> None:
     heard = Heard()
     heard.store.deployments.put(deployment(1))
