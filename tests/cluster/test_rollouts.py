@@ -94,6 +94,8 @@ BAD: list[tuple[str, Json, str, str, str]] = [
      "ModelReady", "ImageUnavailable", "example.org/nobody:1"),
     ("a folder without a model", {"model": {"source": f"file://{MODELS_ON_NODES}"}},
      "ModelReady", "LoadFailed", "config.json"),
+    ("too little memory", {"resources": {"limits": {"memory": "100Mi"}}},
+     "ModelReady", "LoadFailed", "want of memory"),
     ("more GPUs than any node has", {"resources": {"limits": {"nvidia.com/gpu": 9}}},
      "ReplicasReady", "Unschedulable", "nvidia.com/gpu"),
     ("a Secret that does not exist", {"podTemplate": {"env": [

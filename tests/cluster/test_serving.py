@@ -197,6 +197,13 @@ def test_its_pods_may_run_where_only_restricted_ones_may(namespace: Namespace) -
 # -- the end --------------------------------------------------------------------------------------------------------
 
 
+def test_deleting_it_in_the_foreground_makes_nothing_anew(namespace: Namespace) -> None:
+    """While it waits for its objects to go, it is still there; none of them is put back."""
+    deploy(namespace, "brief", suspend=True).wait_for("Ready", "False", "Suspended", timeout_seconds=20)
+    namespace.kubectl("delete", "fgd", "brief", "--cascade=foreground", "--timeout=60s")
+    assert namespace.everything() == []
+
+
 def test_deleting_it_cleans_all(guide: Deployed) -> None:
     assert len(guide.namespace.ours()) > 8
     guide.namespace.kubectl("delete", "fgd", "guide")
