@@ -1,6 +1,7 @@
 """Keep the documentation alive: what it points to and what it tells people to type must exist.
 
-Looks at every Markdown file: relative links and their anchors, `make TARGET`, and `fastgen COMMAND` with its options.
+Looks at every Markdown file: relative links and their anchors, `make TARGET`, `fastgen COMMAND` and `devcluster COMMAND`
+with their options, and the files of this repository that kubectl and helm are given.
 Links to other sites are not followed: this runs without a network.
 """
 
@@ -14,12 +15,15 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PASSED_ON = ("kubectl", "helm")
+"""Commands of devcluster whose options are another program's."""
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)[^)]*\)")
 _CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 _START = r"(?:^|[$;&|(]|\b[A-Z_]+=\S+)[ \t]*(?:\S*/bin/)?"
 """Where a command may begin on a line: at its start, after a prompt, another command, or a variable."""
 _MAKE = re.compile(_START + r"\bmake((?:[ \t]+(?:[A-Z_]+=\S+|[a-z][a-z-]*))+)")
-_FASTGEN = re.compile(_START + r"\bfastgen[ \t]+([a-z][a-z-]*)([^#\n]*)")
+_OURS = re.compile(_START + r"\b(fastgen|devcluster)[ \t]+([a-z][a-z-]*)([^#\n]*)")
+_FILES = re.compile(r"\b(?:kubectl|helm)\b[^#\n]*?[ \t]((?:examples|charts|crds)/[\w./-]+)")
 
 
 def documents(root: Path) -> list[Path]:
@@ -50,13 +54,18 @@ def _command_problems(line: str, root: Path) -> Iterator[str]:
         for word in words.split():
             if "=" not in word and word not in make_targets(root):
                 yield f"`make {word}`: there is no such target; `make` lists those there are"
-    for command, rest in _FASTGEN.findall(line):
-        if command not in fastgen_commands(root):
-            yield f"`fastgen {command}`: there is no such command; there are {', '.join(fastgen_commands(root))}"
+    for program, command, rest in _OURS.findall(line):
+        if command not in commands(program, root):
+            yield f"`{program} {command}`: there is no such command; there are {', '.join(commands(program, root))}"
+            continue
+        if command in PASSED_ON:
             continue
         for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", rest):
-            if option not in command_help(command):
-                yield f"`fastgen {command} {option}`: `fastgen {command} --help` knows no such option"
+            if option not in command_help(program, command):
+                yield f"`{program} {command} {option}`: `{program} {command} --help` knows no such option"
+    for path in _FILES.findall(line):
+        if not (root / path).exists():
+            yield f"{path}: there is no such file"
 
 
 def _link_problems(document: Path, target: str) -> Iterator[str]:
@@ -93,8 +102,12 @@ def make_targets(root: Path) -> frozenset[str]:
 
 
 @cache
-def fastgen_commands(root: Path) -> tuple[str, ...]:
-    """The sub-commands registered in pyproject.toml."""
+def commands(program: str, root: Path) -> tuple[str, ...]:
+    """The sub-commands of `fastgen`, registered in pyproject.toml, or of `devcluster`."""
+    if program == "devcluster":
+        from fastgen_devcluster.cli import COMMANDS
+
+        return tuple(sorted(command.name for command in COMMANDS))
     import tomllib
 
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -102,12 +115,12 @@ def fastgen_commands(root: Path) -> tuple[str, ...]:
 
 
 @cache
-def command_help(command: str) -> str:
-    """What `fastgen COMMAND --help` prints, or raises SystemExit when it cannot."""
-    program = Path(sys.executable).parent / "fastgen"
-    done = subprocess.run([program, command, "--help"], capture_output=True, text=True, check=False)
+def command_help(program: str, command: str) -> str:
+    """What `PROGRAM COMMAND --help` prints, or raises SystemExit when it cannot."""
+    path = Path(sys.executable).parent / program
+    done = subprocess.run([path, command, "--help"], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise SystemExit(f"check_docs: `fastgen {command} --help` failed:\n{done.stderr}")
+        raise SystemExit(f"check_docs: `{program} {command} --help` failed:\n{done.stderr}")
     return done.stdout
 
 

@@ -95,6 +95,8 @@ def test_status_and_down_clear_away_what_a_dead_cluster_left(capsys: pytest.Capt
         ("kubectl --name=big get pods", "kubectl --name=big", "get pods"),
         ("kubectl --help", "kubectl --help", ""),
         ("kubectl get --help", "kubectl", "get --help"),
+        ("helm --name big list -A", "helm --name big", "list -A"),
+        ("helm install x --name-template y", "helm", "install x --name-template y"),
         ("kubectl", "kubectl", ""),
         ("logs kubectl", "logs kubectl", ""),
     ],

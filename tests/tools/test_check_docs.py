@@ -29,6 +29,7 @@ def problems(project: Path, text: str) -> list[str]:
         "```bash\nmake setup     # make the environment\nmake test\n```",
         "We make bread, and fastgen bread, in prose.",
         "`import fastgen` and `fastgen_kernels` are no commands",
+        "`devcluster up --nodes 3`, `devcluster kubectl get pods --watch`, the devcluster is up",
     ],
 )
 def test_what_is_alive_is_let_be(project: Path, text: str) -> None:
@@ -46,6 +47,9 @@ def test_what_is_alive_is_let_be(project: Path, text: str) -> None:
         ("```bash\nmake test tset\n```", "`make tset`"),
         ("`.venv/bin/fastgen swerve model`", "`fastgen swerve`: there is no such command"),
         ("```\n$ fastgen swerve\n```", "`fastgen swerve`"),
+        ("`devcluster upp`", "`devcluster upp`: there is no such command"),
+        ("`devcluster up --nods 3`", "`devcluster up --nods`"),
+        ("`kubectl apply -f examples/gone.yaml`", "examples/gone.yaml: there is no such file"),
     ],
 )
 def test_what_is_dead_is_named(project: Path, text: str, complaint: str) -> None:
@@ -54,6 +58,6 @@ def test_what_is_dead_is_named(project: Path, text: str, complaint: str) -> None
 
 
 def test_an_option_that_a_command_does_not_know_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_docs, "command_help", lambda command: "--port PORT")
+    monkeypatch.setattr(check_docs, "command_help", lambda program, command: "--port PORT")
     (found,) = problems(project, "`fastgen serve path --port 1 --prot 2`")
     assert "--prot" in found

@@ -27,6 +27,7 @@ COMMANDS: Sequence[Command] = (
     status.Status(),
     logs.Logs(),
     kubectl.Kubectl(),
+    kubectl.Helm(),
     address.Address(),
     restart.Restart(),
     binaries.Binaries(),

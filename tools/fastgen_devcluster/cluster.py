@@ -84,7 +84,11 @@ class DevCluster:
 
     def helm(self, *args: str) -> str:
         """What helm printed. Raises DevClusterError with what it said on standard error."""
-        return self._call([self._binaries["helm"], *args])
+        return self._call(self.helm_command(*args))
+
+    def helm_command(self, *args: str) -> list[str]:
+        """The command line of such a call, to be run in `environment()`."""
+        return [self._binaries["helm"], *args]
 
     def environment(self) -> dict[str, str]:
         """This process's environment, with which kubectl and helm talk to this cluster and leave nothing elsewhere."""
@@ -166,11 +170,15 @@ def start(options: ClusterOptions, on_progress: Progress = _quiet, *, tethered: 
         on_progress(f"cleared away what was left of cluster '{name}'")
     folder = cluster_folder(options.name)
     _check_space(folder.path.parent)
-    with claim(folder) as lock:
-        folder.logs.mkdir(mode=0o700)
-        parent = ProcessId(os.getpid(), process_start_ticks(os.getpid()) or 0) if tethered else None
-        folder.plan.write_text(Plan(options, found, parent).to_json())
-        supervisor = _launch_supervisor(folder, lock.fileno())
+    parent = ProcessId(os.getpid(), process_start_ticks(os.getpid()) or 0) if tethered else None
+    try:
+        with claim(folder) as lock:
+            folder.logs.mkdir(mode=0o700)
+            folder.plan.write_text(Plan(options, found, parent).to_json())
+            supervisor = _launch_supervisor(folder, lock.fileno())
+    except OSError as error:
+        clear_if_stale(folder)
+        raise DevClusterError(f"cluster '{options.name}' could not start: {error}") from error
     _follow_start(folder, supervisor, on_progress)
     record = folder.read_record()
     if record is None or record.state == "stale":
