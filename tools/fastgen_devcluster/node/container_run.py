@@ -178,8 +178,9 @@ class ContainerRun:
             process = self._start([self._launch.substitutions.in_text(word) for word in command], output, mark)
             try:
                 return await process.wait(), output.read_text(errors="replace")
-            finally:
+            except asyncio.CancelledError:  # it took too long
                 process.kill_all()
+                raise
         except OSError as error:
             return CANNOT_START, f"{command[0]}: {error.strerror}"
         finally:
