@@ -11,7 +11,7 @@ from fastgen_operator.autoscaler.capacity import estimate
 from fastgen_operator.key import Key
 from fastgen_operator.rounding import two_digits
 
-NUMBERS_SECONDS = 30.0
+NUMBERS_SECONDS = 15.0
 """Numbers alone are published no more often: under load they change with every look, and metrics have them all."""
 
 
