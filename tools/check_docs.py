@@ -1,7 +1,7 @@
 """Keep the documentation alive: what it points to and what it tells people to type must exist.
 
-Looks at every Markdown file: relative links and their anchors, `make TARGET`, `fastgen COMMAND` and `devcluster COMMAND`
-with their options, and the files of this repository that kubectl and helm are given.
+Looks at every Markdown file: relative links and their anchors, `make TARGET`, `fastgen COMMAND` and `devcluster
+COMMAND` with their options, and the files of this repository that kubectl and helm are given.
 Links to other sites are not followed: this runs without a network.
 """
 

@@ -39,8 +39,8 @@ spec:
 ```
 
 [`examples/llama.yaml`](../examples/llama.yaml) is a longer one for a cluster, with comments, and
-[`examples/local.yaml`](../examples/local.yaml) one for one machine. `metadata.name` is also the model's name in API requests: lower-case
-letters, digits and `-`, at most 40 characters.
+[`examples/local.yaml`](../examples/local.yaml) one for one machine. `metadata.name` is also the model's name in API
+requests: lower-case letters, digits and `-`, at most 40 characters.
 
 Wrong manifests are refused whole, before anything starts, with the path and line of every field that is wrong, what
 was given and what is allowed; [`examples/invalid`](../examples/invalid) has ten, each with its answer. Types are as
