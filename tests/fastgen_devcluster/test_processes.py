@@ -102,6 +102,8 @@ def test_the_end_of_a_log_is_quoted(tmp_path: Path) -> None:
     log.write_text("x" * 100_000 + "\n" + "".join(f"line {number}\n" for number in range(30)))
     assert log_tail(log, lines=2) == "    line 28\n    line 29"
     assert log_tail(tmp_path / "none") == ""
+    log.write_text("y" * 1000)
+    assert log_tail(log) == f"    {'y' * 400} ..."
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,14 @@ def test_too_little_disk_space_is_said_before_anything_starts(tmp_path: Path, mo
     assert nothing_left()
 
 
+def test_a_start_that_fails_on_a_full_disk_says_how_full_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(tmp_path, monkeypatch, etcd="exit 1")
+    monkeypatch.setattr(cluster, "FULL_BYTES", 1 << 60)
+    with pytest.raises(DevClusterError, match=r"could not start \(.*clusters had \d+ MiB of disk space left\): etcd "):
+        cluster.start(OPTIONS)
+    assert nothing_left()
+
+
 def test_a_name_that_is_taken_is_refused_and_what_runs_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

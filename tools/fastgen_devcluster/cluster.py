@@ -38,6 +38,8 @@ __all__ = ["ClusterOptions", "DevCluster", "find", "running", "start", "stop"]
 STOP_SECONDS = 90.0
 NEEDED_BYTES = 512 * 1024 * 1024
 """Free disk space without which a start is refused: etcd alone writes 80 MB before anything happens."""
+FULL_BYTES = 64 * 1024 * 1024
+"""With less than this, a start that failed probably failed for it."""
 CORE_BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "helm")
 
 Progress = Callable[[str], None]
@@ -177,8 +179,7 @@ def start(options: ClusterOptions, on_progress: Progress = _quiet, *, tethered: 
             folder.plan.write_text(Plan(options, found, parent).to_json())
             supervisor = _launch_supervisor(folder, lock.fileno())
     except OSError as error:
-        clear_if_stale(folder)
-        raise DevClusterError(f"cluster '{options.name}' could not start: {error}") from error
+        raise _start_error(folder, str(error)) from error
     _follow_start(folder, supervisor, on_progress)
     record = folder.read_record()
     if record is None or record.state == "stale":
@@ -238,8 +239,15 @@ def _follow_start(folder: ClusterFolder, supervisor: subprocess.Popen[str], on_p
     finally:
         supervisor.stdout.close()
     supervisor.wait()
+    raise _start_error(folder, error)
+
+
+def _start_error(folder: ClusterFolder, reason: str) -> DevClusterError:
+    """With what is left of the start cleared away, and the disk's part in it named."""
+    free = shutil.disk_usage(folder.path.parent).free
     clear_if_stale(folder)
-    raise DevClusterError(f"cluster '{folder.path.name}' could not start: {error}")
+    full = f" ({folder.path.parent} had {free >> 20} MiB of disk space left)" if free < FULL_BYTES else ""
+    return DevClusterError(f"cluster '{folder.path.name}' could not start{full}: {reason}")
 
 
 def stop(name: str) -> bool:

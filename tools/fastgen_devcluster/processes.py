@@ -22,6 +22,8 @@ FOLDER_VARIABLE = "FASTGEN_DEVCLUSTER_FOLDER"
 """In the environment of every process of a cluster, pods included: which cluster it belongs to."""
 PR_SET_PDEATHSIG = 1
 TAIL_BYTES = 16 * 1024
+TAIL_WIDTH = 400
+"""Characters of a line that are quoted; some programs put a whole stack into one."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -141,7 +143,8 @@ def log_tail(path: Path, lines: int = 12) -> str:
             text = file.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
-    return "\n".join(f"    {line}" for line in text.strip().splitlines()[-lines:])
+    shown = text.strip().splitlines()[-lines:]
+    return "\n".join("    " + (line if len(line) <= TAIL_WIDTH else f"{line[:TAIL_WIDTH]} ...") for line in shown)
 
 
 def describe_status(status: int) -> str:
