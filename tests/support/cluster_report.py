@@ -48,7 +48,8 @@ def _said(namespace: Namespace, *words: str) -> str:
 def _logs(namespace: Namespace, last_lines: int = LOG_LINES) -> str:
     """The end of each container's log, those of pods that are gone included where they were kept."""
     found = ""
-    for log in sorted((namespace.cluster.folder / "pods" / namespace.name).glob("*/*.log")):
-        lines = log.read_text(errors="replace").splitlines()[-last_lines:]
-        found += f"== {log.parent.name}/{log.name}\n" + "\n".join(lines) + "\n"
+    for pod in sorted(namespace.cluster.folder.rglob(f"{namespace.name}_*")):
+        for log in sorted(pod.glob("*/*.log")):
+            lines = log.read_text(errors="replace").splitlines()[-last_lines:]
+            found += f"== the end of {log.relative_to(pod.parent)}\n" + "\n".join(lines) + "\n"
     return found
