@@ -31,6 +31,7 @@ def main() -> int:
     """Run the demonstration; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m demo.cluster", description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="less load, for less time")
+    parser.add_argument("--name", default=stage.CLUSTER, help="what to call the cluster (default: %(default)s)")
     args = parser.parse_args()
     os.chdir(ROOT)
     OUTPUT.mkdir(exist_ok=True)
@@ -39,7 +40,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         keep = os.environ.get("KEEP", "") not in ("", "0")
-        tell(Narrator(console), SHORT if args.short else DOUBLING, keep=keep)
+        tell(Narrator(console), SHORT if args.short else DOUBLING, name=args.name, keep=keep)
     except KeyboardInterrupt:
         console.print("\ninterrupted; everything that was started has ended")
         return INTERRUPTED

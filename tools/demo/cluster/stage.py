@@ -34,23 +34,28 @@ KINDS = (
 )
 """What a FastGenDeployment may have led to."""
 
-UP = f"devcluster up --name {CLUSTER} --prometheus-config {PROMETHEUS_CONFIG} --host-path {MODELS_ON_NODES}={MODELS}"
 INSTALL = (
     *("install", RELEASE, str(CHART), "--namespace", SYSTEM, "--create-namespace"),
     *("--set", "scalingIntervalSeconds=3", "--wait", "--timeout", "90s"),
 )
 
 
+def up_command(name: str) -> str:
+    """What a person would type for `standing`."""
+    given = f"--prometheus-config {PROMETHEUS_CONFIG} --host-path {MODELS_ON_NODES}={MODELS}"
+    return f"devcluster up --name {name} {given}"
+
+
 @contextmanager
-def standing(*, keep: bool, on_progress: Callable[[str], None]) -> Iterator[DevCluster]:
+def standing(name: str, *, keep: bool, on_progress: Callable[[str], None]) -> Iterator[DevCluster]:
     """A cluster, ended at the end unless it is to be kept, and in any case when something goes wrong.
 
     One that an earlier KEEP=1 left is ended first.
     """
-    devcluster.stop(CLUSTER)
+    devcluster.stop(name)
     shutil.rmtree(LOGS, ignore_errors=True)
     options = ClusterOptions(
-        name=CLUSTER,
+        name=name,
         prometheus_config=PROMETHEUS_CONFIG,
         host_paths={MODELS_ON_NODES: MODELS},
         keep_logs_in=LOGS,

@@ -62,11 +62,11 @@ class Show(NamedTuple):
             yield openai.OpenAI(base_url=self.url, api_key="none", http_client=http)
 
 
-def tell(narrator: Narrator, plan: LoadPlan, *, keep: bool) -> None:
+def tell(narrator: Narrator, plan: LoadPlan, *, name: str = stage.CLUSTER, keep: bool) -> None:
     """All of it. Raises FastGenError where something is not as promised."""
     narrator.step("a Kubernetes control plane: etcd, API server, scheduler, controllers, Prometheus, two nodes")
-    narrator.command(stage.UP)
-    with stage.standing(keep=keep, on_progress=narrator.shown) as cluster:
+    narrator.command(stage.up_command(name))
+    with stage.standing(name, keep=keep, on_progress=narrator.shown) as cluster:
         narrator.command("kubectl get nodes")
         narrator.shown(cluster.kubectl("get", "nodes"))
         show = Show(cluster, narrator, load_manifest(MANIFEST))
@@ -79,7 +79,7 @@ def tell(narrator: Narrator, plan: LoadPlan, *, keep: bool) -> None:
             _how_to_look_inside(show)
             return
         narrator.step("the end: the cluster's processes and files go, too")
-        narrator.command(f"devcluster down --name {stage.CLUSTER}")
+        narrator.command(f"devcluster down --name {name}")
     narrator.good("no process and no file is left")
 
 
@@ -248,17 +248,20 @@ def _delete(show: Show) -> None:
 
 
 def _how_to_look_inside(show: Show) -> None:
-    cluster, name = show.cluster, stage.CLUSTER
+    cluster, name = show.cluster, show.cluster.name
     body = f'{{"model": "{show.name}", "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
     show.narrator.say(f"""
 It is still running (KEEP=1). Look inside:
 
   export PATH=$PWD/.venv/bin:$PATH KUBECONFIG={cluster.kubeconfig}
-  devcluster kubectl --name {name} describe fgd {show.name}       conditions, decisions, events
-  devcluster kubectl --name {name} get all
-  devcluster status --name {name}                       every process, and where its log is
-  devcluster logs --name {name} {stage.SYSTEM}/deployment...    of a pod or a component (--help)
+  devcluster kubectl --name {name} describe fgd {show.name}
+                                conditions, decisions, events; any kubectl works as well
+  devcluster kubectl --name {name} logs deployment/{stage.RELEASE} --namespace {stage.SYSTEM}
+  devcluster status --name {name}
+                                every process, and where its log is
   curl -x {cluster.proxy_url} {show.url}/chat/completions \\
        -H 'Content-Type: application/json' -d '{body}'
-  {cluster.prometheus_url}                      Prometheus
-  devcluster down --name {name}                         ends it and removes everything""")
+  {cluster.prometheus_url}
+                                Prometheus, in a browser
+  devcluster down --name {name}
+                                ends it and removes everything""")
