@@ -1,6 +1,6 @@
 """Fifty deployments at once on nodes that kwok plays: what they cost the API server, from the first to the last.
 
-`pytest tests/cluster/test_scale.py -s` shows the counts; benchmarks/results has those of a quiet machine.
+`pytest tests/cluster/test_scale.py -s` shows the counts; benchmarks/results/*-operator-scale.md keeps some.
 """
 
 import time
