@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tomllib
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 import yaml
 
 import generate_chart_docs as generator
+from fastgen.errors import UsageError
+from fastgen_operator.config import OperatorConfig
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "fastgen-operator"
@@ -62,6 +65,27 @@ def test_nothing_in_values_yaml_is_unknown_to_the_schema_and_nothing_else_is_let
                 walk(value, schema["properties"][name], f"{path}.{name}")
 
     walk(VALUES, SCHEMA, "values")
+
+
+@pytest.mark.parametrize(
+    ("value", "option"),
+    [("resyncSeconds", "resync_seconds"), ("scalingIntervalSeconds", "scaling_interval_seconds")],
+)
+def test_the_schema_refuses_what_the_operator_would_refuse(value: str, option: str) -> None:
+    allowed = SCHEMA["properties"][value]
+    OperatorConfig(**{option: allowed["minimum"]})
+    with pytest.raises(UsageError):
+        OperatorConfig(**{option: allowed["minimum"] * 0.99})
+    if "maximum" in allowed:
+        OperatorConfig(**{option: allowed["maximum"]})
+        with pytest.raises(UsageError):
+            OperatorConfig(**{option: allowed["maximum"] + 1})
+
+
+def test_the_log_options_are_the_operators() -> None:
+    kinds = typing.get_type_hints(OperatorConfig)
+    for value, option in (("format", "log_format"), ("level", "log_level")):
+        assert tuple(SCHEMA["properties"]["log"]["properties"][value]["enum"]) == typing.get_args(kinds[option])
 
 
 def test_a_value_without_a_comment_is_found() -> None:

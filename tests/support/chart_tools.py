@@ -29,11 +29,14 @@ class Helm:
         self.namespace = namespace
         self._folder = folder
         self._num_files = 0
+        self._rendered: dict[str, str] = {}
 
     def template(self, values: Mapping[str, Any], *more: str) -> list[Json]:
         """The objects that an installation would make, hooks included."""
-        text = self.cluster.helm("template", self.release, str(CHART), *self._words(values), *more)
-        return [found for found in yaml.safe_load_all(text) if found]
+        key = json.dumps([values, more])
+        if key not in self._rendered:
+            self._rendered[key] = self.cluster.helm("template", self.release, str(CHART), *self._words(values), *more)
+        return [found for found in yaml.safe_load_all(self._rendered[key]) if found]
 
     def install(self, values: Mapping[str, Any], *more: str) -> str:
         return self.cluster.helm("install", self.release, str(CHART), *self._words(values), *more)
@@ -64,7 +67,8 @@ class Helm:
 
 def server_side_dry_run(cluster: DevCluster, objects: Sequence[Json]) -> str:
     """Have the API server judge objects as if they were made. Raises where it refuses one; returns its warnings."""
-    command = cluster.kubectl_command("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-")
+    words = ("--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict")
+    command = cluster.kubectl_command("apply", *words, "--filename", "-")
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
     done = subprocess.run(
         command, env=cluster.environment(), input=text, capture_output=True, text=True, check=False, timeout=60

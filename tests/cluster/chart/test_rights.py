@@ -120,6 +120,7 @@ def life(cluster: DevCluster, folder: Path) -> Iterator[Life]:
     roles = [each for each in helm.template({"replicas": 0}) if is_operators_role(each)]
     yield Life(asked_by(cluster.audit_log, USER), roles, [grant for role in roles for grant in grants_of(role)])
     helm.uninstall()
+    cluster.kubectl("delete", "crd", f"{labels.PLURAL}.{labels.GROUP}")
     cluster.kubectl("delete", "namespace", *NAMESPACES, "--wait=false")
 
 

@@ -163,7 +163,7 @@ def test_a_value_does_something_that_the_api_server_takes(cluster: DevCluster, h
         ({"watchNamespaces": ["Team A"]}, "does not match pattern"),
         ({"watchNamespaces": ["a", "a"]}, "are equal"),
         ({"imagePullSecrets": ["registry"]}, "got string, want object"),
-        ({"scalingIntervalSeconds": 0}, "exclusiveMinimum"),
+        ({"scalingIntervalSeconds": 0}, "minimum: got 0, want 0.5"),
         ({"metrics": {"serviceMonitor": {"interval": "soon"}}}, "does not match pattern"),
         ({"fullnameOverride": "Llm"}, "does not match pattern"),
     ],
