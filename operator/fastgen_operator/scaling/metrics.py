@@ -58,7 +58,7 @@ class ScalingMetrics:
         )
         self.query_errors = Counter(
             "fastgen_operator_prometheus_query_errors",
-            "Queries without an answer, by why: unreachable, timeout, redirect, refused, too_large, not_prometheus.",
+            "Queries that failed, by why: address, unreachable, timeout, redirect, refused, too_large, not_prometheus.",
             ["kind"],
             registry=registry,
         )

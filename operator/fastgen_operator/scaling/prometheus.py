@@ -21,7 +21,7 @@ AT_ONCE = 8
 MOST_CHARACTERS = 200
 """Of somebody else's words within ours."""
 
-Kind = Literal["unreachable", "timeout", "redirect", "refused", "too_large", "not_prometheus"]
+Kind = Literal["address", "unreachable", "timeout", "redirect", "refused", "too_large", "not_prometheus"]
 
 
 class PrometheusError(FastGenError):
@@ -68,19 +68,27 @@ class PrometheusClient:
         Raises PrometheusError for everything else. The timeout begins when the query has its turn.
         """
         assert self._session is not None, "use `async with`"
-        base = URL(base_url)
-        where = _shown(base)
-        # POST, as the query is long. What the base address asks (as of a tenant) is asked, too.
-        url = base.with_path(f"{base.path.rstrip('/')}/{QUERY_PATH}").with_query(base.query)
-        async with self._turns.setdefault(base.origin(), asyncio.Semaphore(AT_ONCE)):
+        url, where = _query_address(base_url)
+        async with self._turns.setdefault(url.origin(), asyncio.Semaphore(AT_ONCE)):
             try:
                 async with self._session.post(url, data={"query": query}, allow_redirects=False) as response:
                     return _understood(where, response, await _body(where, response))
             except TimeoutError:
                 words = f"{where} did not answer within {self._timeout_seconds:g} s; is it overloaded?"
                 raise PrometheusError("timeout", words) from None
-            except (aiohttp.ClientError, OSError) as error:
+            except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise PrometheusError("unreachable", f"{where} cannot be reached: {_why(error)}") from None
+
+
+def _query_address(base_url: str) -> tuple[URL, str]:
+    """Where to POST a query, and how to speak of it. What the base address asks for (a tenant, say) is kept."""
+    try:
+        base = URL(base_url)
+        url = base.with_path(f"{base.path.rstrip('/')}/{QUERY_PATH}").with_query(base.query)
+        return url.with_fragment(None), _shown(base)
+    except ValueError as error:
+        words = "spec.autoscaling.prometheus.url is no address; write it as http://prometheus.monitoring:9090"
+        raise PrometheusError("address", words) from error
 
 
 def _shown(url: URL) -> str:

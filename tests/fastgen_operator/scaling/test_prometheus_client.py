@@ -147,6 +147,24 @@ async def test_nobody_listens() -> None:
     assert "does a Prometheus listen there" in found.message
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x:99999",
+        "http://[::1",
+        "http://:9090",
+        "http://a b",
+        "http://" + "x" * 70 + ".svc",
+        "http://x:y",
+        "http://\u2100",
+    ],
+)
+async def test_what_is_no_address(url: str) -> None:
+    found = await problem(url)
+    assert found.kind in ("address", "unreachable")
+    assert "prometheus" in found.message.lower()
+
+
 async def test_a_name_that_does_not_exist() -> None:
     found = await problem("http://prometheus.invalid:9090")
     assert (found.kind, "its name does not resolve" in found.message) == ("unreachable", True)
