@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ ROOT = Path(__file__).parents[3]
 RENDERED = "rendered"
 """Where objects are judged and never made."""
 WATCHED = ("team-a", "team-b")
+_OPEN = contextlib.ExitStack()
+"""What runs."""
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +31,8 @@ def cluster() -> Iterator[DevCluster]:
         host_paths={"/var/lib/fastgen/models": ROOT / "examples" / "models"},
         prometheus_config=ROOT / "examples" / "prometheus.yaml",
     )
-    with running(options) as found:
+    with _OPEN:
+        found = _OPEN.enter_context(running(options))
         monitoring = assets.obtain("prometheus-operator-crds")
         found.kubectl("apply", "--server-side", "--filename", str(monitoring))
         for name in (SYSTEM, RENDERED, *WATCHED):
@@ -36,3 +40,10 @@ def cluster() -> Iterator[DevCluster]:
             namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
             found.kubectl("apply", "--filename", "-", input=json.dumps(namespace))
         yield found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """It ends with the last test of this folder, and leaves the machine to those that follow."""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        _OPEN.close()
