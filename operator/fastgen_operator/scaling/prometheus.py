@@ -7,6 +7,7 @@ import contextlib
 import json
 from types import TracebackType
 from typing import Any, Literal, Self
+from weakref import WeakValueDictionary
 
 import aiohttp
 from yarl import URL
@@ -43,7 +44,8 @@ class PrometheusClient:
     def __init__(self, timeout_seconds: float = 5.0) -> None:
         self._timeout_seconds = timeout_seconds
         self._session: aiohttp.ClientSession | None = None
-        self._turns: dict[URL, asyncio.Semaphore] = {}
+        # Weak: addresses come and go with manifests.
+        self._turns: WeakValueDictionary[URL, asyncio.Semaphore] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -69,7 +71,8 @@ class PrometheusClient:
         """
         assert self._session is not None, "use `async with`"
         url, where = _query_address(base_url)
-        async with self._turns.setdefault(url.origin(), asyncio.Semaphore(AT_ONCE)):
+        turn = self._turns.setdefault(url.origin(), asyncio.Semaphore(AT_ONCE))
+        async with turn:
             try:
                 async with self._session.post(url, data={"query": query}, allow_redirects=False) as response:
                     return _understood(where, response, await _body(where, response))
