@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
+
+import aiohttp
 
 from fastgen_operator.api.client import Api, Json
 from fastgen_operator.api.errors import ApiError, FieldConflict
@@ -24,23 +27,18 @@ class Children:
         self.remembered: dict[Ref, Applied] = {}
 
     async def carry_out(self, plan: Plan) -> Outcome:
-        """Raises ApiError or aiohttp's errors where it is worth trying all of it again in a moment."""
+        """Do it, as far as the API server lets us."""
         outcome = Outcome(foreign=list(plan.foreign), leaving=list(plan.leaving))
-        for apply in plan.applies:
-            try:
-                await self._apply(apply, outcome)
-            except ApiError as error:
-                if error.is_transient or error.is_farewell:
-                    raise
-                outcome.refused.append(Refusal(apply.ref, error))
-        # What is not wanted any more may be all there is, while what should replace it is refused.
-        for prune in plan.prunes if not (outcome.refused or outcome.foreign) else ():
-            try:
-                await self._prune(prune, outcome)
-            except ApiError as error:
-                if error.is_transient:
-                    raise
-                outcome.refused.append(Refusal(prune.ref, error))
+        try:
+            for apply in plan.applies:
+                with _noting(apply.ref, outcome):
+                    await self._apply(apply, outcome)
+            # What is not wanted any more may be all there is, while what should replace it is refused.
+            for prune in plan.prunes if not (outcome.refused or outcome.foreign) else ():
+                with _noting(prune.ref, outcome):
+                    await self._prune(prune, outcome)
+        except (ApiError, aiohttp.ClientError, OSError) as error:
+            outcome.broken_off = error
         return outcome
 
     def forget_all_but(self, wanted: Iterable[Ref]) -> None:
@@ -100,3 +98,14 @@ class Children:
             {"metadata": {"namespace": self._key.namespace, "name": ref.name, "uid": prune.uid}}
         )
         outcome.pruned.append(ref)
+
+
+@contextlib.contextmanager
+def _noting(ref: Ref, outcome: Outcome) -> Iterator[None]:
+    """One object that is refused does not keep the others from being tried; an outage does."""
+    try:
+        yield
+    except ApiError as error:
+        if error.is_transient or error.is_farewell:
+            raise
+        outcome.refused.append(Refusal(ref, error))

@@ -35,6 +35,8 @@ class Outcome:
     refused: list[Refusal] = field(default_factory=list)
     foreign: list[Foreign] = field(default_factory=list)
     leaving: list[Ref] = field(default_factory=list)
+    broken_off: Exception | None = None
+    """Why the rest was not tried: it is worth trying all of it again in a moment."""
 
 
 def remark(done: Done) -> str | None:

@@ -88,16 +88,13 @@ class Reconciler:
 
     async def _look_at(self, key: Key, known: Known, memory: _Memory) -> Look:
         if known.deployment is None:
-            assert known.wrong is not None
-            problem: Problem | None = problems.of_manifest(known.wrong)
-            assert problem is not None
-            await self._status.write(key, known, self._invalid(key, known, problem))
+            await self._status.write(key, known, self._invalid(key, known))
             return Look("problem")
         outcome, plan, wanted = Outcome(), Plan(), None
         try:
             wanted = desired(known.deployment, self._facts.observed())
         except CannotRunError as error:
-            problem = Problem(error.reason, error.message)
+            problem: Problem | None = Problem(error.reason, error.message)
         else:
             live = self._store.children_of(key)
             plan = plan_changes(wanted, live, memory.children.remembered, known.uid)
@@ -105,6 +102,8 @@ class Reconciler:
             memory.children.forget_all_but(map(ref_of, wanted))
             self._notice_lost_monitors(outcome)
             await self._tell(known, memory, outcome)
+            if outcome.broken_off is not None:
+                raise outcome.broken_off
             problem = problems.of_outcome(outcome.foreign, outcome.refused)
         observation = self._observe(key, known, known.deployment, wanted, problem, self._remarks(memory, outcome))
         await self._status.write(key, known, status_of(observation, datetime.now(UTC)))
@@ -198,7 +197,9 @@ class Reconciler:
     def _child(self, key: Key, name: str) -> Json | None:
         return self._store.children_of(key).get(_deployment(name))
 
-    def _invalid(self, key: Key, known: Known, problem: Problem) -> FastGenDeploymentStatus:
+    def _invalid(self, key: Key, known: Known) -> FastGenDeploymentStatus:
+        assert known.wrong is not None
+        problem = problems.of_manifest(known.wrong)
         replicas, balancers = (
             standing_rollout(None, self._store.pods_of(key, component))
             for component in (labels.COMPONENT_REPLICA, labels.COMPONENT_BALANCER)

@@ -164,7 +164,6 @@ def test_whatever_was_changed_is_put_back_within_5_s_and_told(llama: Deployed, e
     kind, name, change, is_back = EDITS[edit]
     before = namespace.get(kind, name)
     namespace.json_patch(kind, name, change)
-    assert not is_back(namespace.get(kind, name)) or namespace.events("PutBack")
     until(lambda: is_back(namespace.get(kind, name)), f"{edit} is put back", PUT_BACK_SECONDS)
     until(lambda: f"{kind} {name}" in str(namespace.events("PutBack")), "an event tells of it", PUT_BACK_SECONDS)
     until(lambda: f"{kind} {name}" in conditions(namespace)["Progressing"]["message"], "so does the status", 5)
@@ -187,16 +186,19 @@ def test_what_others_mark_and_restart_stays_as_they_made_it(llama: Deployed, clu
     assert namespace.events("PutBack") == []
 
 
-def test_a_program_that_does_not_stop_is_answered_ever_more_slowly(llama: Deployed, cluster: DevCluster) -> None:
+def test_a_program_that_does_not_stop_is_answered_ever_more_slowly(
+    llama: Deployed, cluster: DevCluster, api: DynamicClient
+) -> None:
     namespace, since = llama.namespace, cluster.audit_log.stat().st_size
-    deadline = time.monotonic() + 12
-    edits = 0
+    deployments = api.resources.get(api_version="apps/v1", kind="Deployment")
+    edits, deadline = 0, time.monotonic() + 12
     while time.monotonic() < deadline:
-        namespace.patch("Deployment", "llama-replica", {"spec": {"replicas": 2 + edits % 5}})
+        change = {"spec": {"replicas": 2 + edits % 5}}
+        deployments.patch(change, "llama-replica", namespace.name, content_type="application/merge-patch+json")
         edits += 1
     answers = [write for write in writes(cluster, since) if write == "patch deployments/llama-replica"]
     # Each answer is two calls: one that learns who took the field, one that takes it back.
-    assert 10 <= len(answers) <= 40 < 2 * edits
+    assert 10 <= len(answers) <= 40 < edits
     until(lambda: namespace.get("Deployment", "llama-replica")["spec"]["replicas"] == 1, "the last word", 30)
     assert len(namespace.events("PutBack")) == 1, "the same words are said once"
 
