@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def _append(file: str, text: str) -> None:
         opened.write(f"{text}\n")
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., object]] = {
     "report": report,
     "serve": serve,
     "exit": end,
