@@ -23,6 +23,8 @@ ALARM = "#F4C7B4"
 CALM = "#CFE3F1"
 HEIGHTS = (3.0, 2.2, 1.7, 2.2)
 SIZE_INCHES = (10.5, 9.6)
+LATE = 0.75
+"""Words of a decision in the last quarter stand to the left of its line, where there is room."""
 
 
 def draw(recording: Recording, path: Path) -> Path:
@@ -37,7 +39,7 @@ def draw(recording: Recording, path: Path) -> Path:
         _tokens(panels[1], rows)
         _attainment(panels[2], rows, recording.target)
         _replicas(panels[3], rows)
-        _decisions(panels, recording.decisions)
+        _decisions(panels, rows, recording.decisions)
         _time_axis(panels[3], rows)
         figure.suptitle("Replicas follow the load, by the promises kept", x=0.01, ha="left", weight="bold", size=14)
         figure.supxlabel(_provenance(recording), x=0.01, ha="left", size=8.5, color=QUIET)
@@ -95,22 +97,28 @@ def _replicas(axes: Axes, rows: Sequence[Row]) -> None:
     _panel(axes, "Replicas")
     axes.set_ylim(0, max([*ready, *(row.desired or 0 for row in rows)]) + 1.4)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="upper right", ncols=2, handlelength=1.6)
+    axes.legend(frameon=False, loc="upper left", ncols=2, handlelength=1.6)
 
 
-def _decisions(panels: Sequence[Axes], decisions: Sequence[SeenDecision]) -> None:
+def _decisions(panels: Sequence[Axes], rows: Sequence[Row], decisions: Sequence[SeenDecision]) -> None:
     """A line through all panels for each; in words above the replicas, where the line is."""
     lowest = panels[-1]
     top = lowest.get_ylim()[1]
     for position, decision in enumerate(decisions):
         for axes in panels:
             axes.axvline(decision.seconds, color=QUIET, linewidth=0.9, linestyle=":", zorder=1)
-        height = top - 0.28 - 0.42 * (position % 3)
+        is_late = decision.seconds > rows[0].seconds + LATE * (rows[-1].seconds - rows[0].seconds)
         lowest.annotate(
-            decision.text, (decision.seconds, height), xytext=(4, 0), textcoords="offset points", size=8.5,
-            color=INK, va="center",
+            decision.text,
+            (decision.seconds, top * (0.93 - 0.1 * (position % 3))),
+            xytext=(-4 if is_late else 4, 0),
+            textcoords="offset points",
+            size=8.5,
+            color=INK,
+            ha="right" if is_late else "left",
+            va="center",
             bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
-        )  # fmt: skip
+        )
 
 
 def _line(
