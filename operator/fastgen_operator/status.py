@@ -146,7 +146,8 @@ def _model(seen: Observation) -> _Verdict:
     if rollout.wanted == 0:
         return _Verdict("Unknown", "NoReplicas", "no replica runs, so none has loaded the model")
     if rollout.only_current_serves and rollout.ready > 0:
-        return _Verdict("True", "Loaded", f"{rollout.ready} replicas have loaded {seen.deployment.spec.model.source}")
+        who = "1 replica has" if rollout.ready == 1 else f"{rollout.ready} replicas have"
+        return _Verdict("True", "Loaded", f"{who} loaded {seen.deployment.spec.model.source}")
     if seen.trouble is not None and seen.trouble.reason != "Unschedulable":
         return _Verdict("False", *seen.trouble)
     if seen.trouble is not None:
