@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+import openai
 from rich.console import Console
 from rich.markup import escape
 
@@ -44,7 +46,7 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("\ninterrupted; everything that was started has ended")
         return INTERRUPTED
-    except (FastGenError, OSError) as error:
+    except (FastGenError, OSError, openai.OpenAIError, subprocess.SubprocessError) as error:
         console.print(f"\n[red]The demonstration failed:[/] {escape(str(error))}", soft_wrap=True)
         console.print(f"Everything that was started has ended. Every log: {stage.LOGS}", soft_wrap=True)
         return 1
