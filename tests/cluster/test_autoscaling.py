@@ -120,6 +120,6 @@ def test_to_zero_and_back_with_a_request_held(namespace: Namespace) -> None:
         asking.join()
     assert answers[0]
     sleepy.wait_for("Ready", "True", "Serving")
-    until(lambda: replicas(sleepy) == 0, "it falls asleep again", 120)
+    until(lambda: replicas(sleepy) == 0, "it falls asleep again", 40)
     sleepy.wait_for("Ready", "True", "Asleep")
     until(lambda: not sleepy.replica_pods(leaving=True), "no replica is left", 60)

@@ -54,8 +54,8 @@ def queries(deployment: FastGenDeployment, window_seconds: int) -> dict[str, str
     offered = summed("rate", balancer.BALANCER_OFFERED_TOKENS, windows.calibration)
     return {
         "offered_tokens_per_second": summed("rate", balancer.BALANCER_OFFERED_TOKENS, windows.load),
-        "calibration": f"{summed('rate', replica.OFFERED_TOKENS.sample, windows.calibration)} / {offered}",
-        "tokens_per_request": f"{offered} / {summed('rate', balancer.BALANCER_OFFERED_REQUESTS, windows.calibration)}",
+        "calibration": _share(summed("rate", replica.OFFERED_TOKENS.sample, windows.calibration), offered),
+        "tokens_per_request": _share(offered, summed("rate", balancer.BALANCER_OFFERED_REQUESTS, windows.calibration)),
         "held_requests": f"sum({plain(balancer.BALANCER_HELD_REQUESTS)})",
         "waiting_requests": f"sum({plain(replica.NUM_REQUESTS_WAITING.sample)})",
         "waiting_tokens": f"sum({plain(replica.WAITING_TOKENS.sample)})",
@@ -70,6 +70,12 @@ def queries(deployment: FastGenDeployment, window_seconds: int) -> dict[str, str
         "replicas_seen": fresh(replica.READY.sample),
         "age_seconds": f"time() - max(timestamp({plain(balancer.BALANCER_HELD_REQUESTS)}))",
     }
+
+
+def _share(part: str, whole: str) -> str:
+    """A quotient; nothing where there is nothing to divide by. (The first request that a balancer ever counts is in
+    its first sample, and no increase.)"""
+    return f"{part} / ({whole} > 0)"
 
 
 def _selector(pairs: dict[str, str]) -> str:
