@@ -12,6 +12,7 @@ import pytest
 from waiting import eventually
 
 from demo.cluster.recording import Recording
+from demo.cluster.stage import processes_in
 from fastgen_devcluster.state import cluster_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -28,19 +29,6 @@ def start(name: str, output: Path, *options: str) -> subprocess.Popen[str]:
             stderr=subprocess.STDOUT,
             text=True,
         )
-
-
-def processes_in(folder: Path) -> list[str]:
-    """Processes whose command line names the folder."""
-    mine = str(folder).encode()
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if mine in path.read_bytes():
-                found.append(path.parent.name)
-        except OSError:  # It ended while we looked.
-            continue
-    return found
 
 
 @pytest.mark.timeout(500)

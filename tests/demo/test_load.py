@@ -15,12 +15,12 @@ from demo.cluster.plan import DOUBLING, SHORT, LoadPlan, Step
 
 def test_the_load_doubles_and_falls_away() -> None:
     plan = dataclasses.replace(DOUBLING, unit_people=100.0)
-    assert plan.people == (32, 64, 128, 12)
+    assert plan.people == (35, 70, 140, 12)
     first, *_, last = plan.steps
     assert plan.people_at(-1.0) == 0
-    assert plan.people_at(first.seconds - 0.1) == 32
-    assert plan.people_at(first.seconds) == 64
-    assert plan.people_at(plan.seconds - last.seconds - 0.1) == 128
+    assert plan.people_at(first.seconds - 0.1) == 35
+    assert plan.people_at(first.seconds) == 70
+    assert plan.people_at(plan.seconds - last.seconds - 0.1) == 140
     assert not plan.is_last_step(plan.seconds - last.seconds - 0.1)
     assert plan.is_last_step(plan.seconds - last.seconds)
     assert plan.people_at(plan.seconds - 0.1) == 12

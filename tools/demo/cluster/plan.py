@@ -47,7 +47,7 @@ class LoadPlan:
         return elapsed_seconds >= self.seconds - self.steps[-1].seconds
 
 
-DOUBLING = LoadPlan((Step(0.32, 20.0), Step(0.64, 45.0), Step(1.28, 85.0), Step(0.12, 120.0)))
+DOUBLING = LoadPlan((Step(0.35, 20.0), Step(0.7, 45.0), Step(1.4, 85.0), Step(0.12, 120.0)))
 """One replica is enough, then two are needed, then three; and back, which ends it early."""
 SHORT = LoadPlan((Step(0.7, 60.0), Step(0.1, 120.0)))
 """One replica more, and back."""

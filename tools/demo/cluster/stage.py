@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -73,10 +74,16 @@ def standing(name: str, *, keep: bool, on_progress: Callable[[str], None]) -> It
 
 def check_ended(cluster: DevCluster) -> None:
     """Raises DemoError where a process or a file of the cluster is left."""
-    mine = str(cluster.folder).encode()
-    left = [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if mine in _bytes_of(path)]
-    if left or cluster.folder.exists():
-        raise DemoError(f"the cluster ended, but left processes {left} or its folder {cluster.folder}")
+    if left := processes_in(cluster.folder):
+        raise DemoError(f"the cluster ended, but left the processes {', '.join(left)}")
+    if cluster.folder.exists():
+        raise DemoError(f"the cluster ended, but left its folder {cluster.folder}")
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Processes whose command line names the folder or something in it."""
+    words = re.compile(re.escape(str(folder).encode()) + rb"(/|\0|$)")
+    return [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if words.search(_bytes_of(path))]
 
 
 def _bytes_of(path: Path) -> bytes:
