@@ -47,6 +47,11 @@ def test_args_replace_nothing_and_command_replaces_the_entry_point() -> None:
     assert command_line({"command": ["sh"], "args": ["-c"]}, entry, {}) == ("sh", "-c")
 
 
+def test_the_pods_words_are_translated_and_the_machines_own_entry_point_stays() -> None:
+    line = command_line({"args": ["/tmp/x"]}, ("/tmp/bin/fastgen",), {}, lambda word: word.replace("/tmp", "/pod"))
+    assert line == ("/tmp/bin/fastgen", "/pod/x")
+
+
 async def test_a_variable_sees_those_before_it() -> None:
     env = [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)$(C)"}, {"name": "C", "value": "3"}, {"name": "D"}]
     assert await resolved(env) == {"A": "1", "B": "1$(C)", "C": "3", "D": ""}

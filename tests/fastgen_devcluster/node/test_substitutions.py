@@ -38,3 +38,8 @@ def test_paths_and_every_interface_are_replaced_where_they_are_meant(text: str, 
 
 def test_a_folder_with_a_backslash_is_taken_as_it_is() -> None:
     assert Substitutions({"/d": Path("/n/\\1")}, "").in_text("/d/x") == "/n/\\1/x"
+
+
+def test_what_stands_for_one_mount_is_not_taken_for_another() -> None:
+    folders = {"/tmp": Path("/tmp/pod/tmp"), "/model": Path("/tmp/models")}
+    assert Substitutions(folders, "").in_text("/model:/tmp/x") == "/tmp/models:/tmp/pod/tmp/x"

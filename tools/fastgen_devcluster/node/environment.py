@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastgen_devcluster.node.api import KubeObject
@@ -62,9 +62,16 @@ def _which(source: Mapping[str, Any], suffix: str) -> tuple[str, Mapping[str, An
 
 
 def command_line(
-    container: Mapping[str, Any], entry_point: Sequence[str], variables: Mapping[str, str]
+    container: Mapping[str, Any],
+    entry_point: Sequence[str],
+    variables: Mapping[str, str],
+    in_pod: Callable[[str], str] = str,
 ) -> tuple[str, ...]:
-    """`command` replaces the image's entry point, `args` come after either."""
-    command = [expand(word, variables) for word in container.get("command", ())]
-    arguments = [expand(word, variables) for word in container.get("args", ())]
+    """`command` replaces the image's entry point, `args` come after either.
+
+    Args:
+        in_pod: what the pod's words become here. The entry point's are this machine's, and stay.
+    """
+    command = [in_pod(expand(word, variables)) for word in container.get("command", ())]
+    arguments = [in_pod(expand(word, variables)) for word in container.get("args", ())]
     return (*(command or entry_point), *arguments)

@@ -97,11 +97,11 @@ class PodParts:
         given = await variables(container, self.known)
         own = {name: substitutions.in_text(value) for name, value in given.items()}
         environment = {**self._surroundings(container, folder, mounts), **own}
-        command = command_line(container, image.entry_point, given)
+        command = command_line(container, image.entry_point, given, substitutions.in_text)
         working = substitutions.in_text(container["workingDir"]) if container.get("workingDir") else str(folder)
         return Launch(
             image,
-            tuple(substitutions.in_text(word) for word in command),
+            command,
             environment,
             folder,
             Path(working),

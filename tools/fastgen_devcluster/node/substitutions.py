@@ -47,9 +47,15 @@ class Substitutions(NamedTuple):
     pod_ip: str
 
     def in_text(self, text: str) -> str:
-        """`text` with mount paths, longest first, and 0.0.0.0 replaced. Longer names that merely begin alike stay."""
-        for path in sorted(self.folders, key=len, reverse=True):
-            text = mention_of(path).sub(lambda _, folder=str(self.folders[path]): folder, text)  # type: ignore[misc]
+        """`text` with mount paths, longest first, and 0.0.0.0 replaced. Longer names that merely begin alike stay.
+
+        All at once: a folder that stands for one mount may itself lie below the path of another, such as /tmp.
+        """
+        folders = {path.rstrip("/"): str(folder) for path, folder in self.folders.items()}
+        if folders:
+            longest_first = sorted(folders, key=len, reverse=True)
+            mentions = re.compile("|".join(mention_of(path).pattern for path in longest_first))
+            text = mentions.sub(lambda found: folders[found[0]], text)
         return EVERY_INTERFACE.sub(self.pod_ip, text)
 
 
