@@ -58,7 +58,7 @@ def _requests(axes: Axes, rows: Sequence[Row]) -> None:
     axes.plot(x, offered, color=VERMILION, label="offered", zorder=3)
     axes.plot(x, effective, color=BLUE, label="effective: kept the promise", zorder=3)
     _panel(axes, "Requests per second")
-    axes.legend(frameon=False, loc="upper left", ncols=2, handlelength=1.6)
+    _legend(axes)
 
 
 def _tokens(axes: Axes, rows: Sequence[Row]) -> None:
@@ -68,7 +68,7 @@ def _tokens(axes: Axes, rows: Sequence[Row]) -> None:
     _line(axes, supply, color=GREEN, steps=True, label="supply: what the replicas asked for can do in time")
     _panel(axes, "Tokens per second")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value else "0"))
-    axes.legend(frameon=False, loc="upper left", ncols=2, handlelength=1.6)
+    _legend(axes)
 
 
 def _attainment(axes: Axes, rows: Sequence[Row], target: float) -> None:
@@ -84,7 +84,7 @@ def _attainment(axes: Axes, rows: Sequence[Row], target: float) -> None:
         f"target {target:.0%}", (1, target), xycoords=("axes fraction", "data"), xytext=(0, -3), size=9,
         textcoords="offset points", ha="right", va="top", color=QUIET,
     )  # fmt: skip
-    axes.legend(frameon=False, loc="lower left", ncols=2, handlelength=1.6)
+    _legend(axes)
 
 
 def _replicas(axes: Axes, rows: Sequence[Row]) -> None:
@@ -97,7 +97,7 @@ def _replicas(axes: Axes, rows: Sequence[Row]) -> None:
     _panel(axes, "Replicas")
     axes.set_ylim(0, max([*ready, *(row.desired or 0 for row in rows)]) + 1.4)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="upper left", ncols=2, handlelength=1.6)
+    _legend(axes)
 
 
 def _decisions(panels: Sequence[Axes], rows: Sequence[Row], decisions: Sequence[SeenDecision]) -> None:
@@ -148,7 +148,11 @@ def _panel(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=10.5, pad=6)
     axes.set_ylim(bottom=0)
     axes.margins(x=0)
-    axes.set_ylim(top=axes.get_ylim()[1] * 1.22)
+
+
+def _legend(axes: Axes) -> None:
+    """Beside the title, where no line can be."""
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=2, handlelength=1.6, fontsize=9.5)
 
 
 def _time_axis(axes: Axes, rows: Sequence[Row]) -> None:
