@@ -16,6 +16,8 @@ from pathlib import Path
 
 from waiting import eventually
 
+from fastgen_devcluster.processes import die_with
+
 START_SECONDS = 60.0
 _SAMPLE = re.compile(r"^(\w+)(\{[^}]*\})? (\S+)$", re.MULTILINE)
 
@@ -28,7 +30,9 @@ class OperatorProcess:
         words = [sys.executable, "-m", "fastgen_server", "operator", "--port", "0", "--log-format", "text", *flags]
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "OMP_NUM_THREADS": "1"}
         with log.open("ab") as file:
-            self.process = subprocess.Popen(words, stdout=file, stderr=file, env=environment)
+            self.process = subprocess.Popen(
+                words, stdout=file, stderr=file, env=environment, preexec_fn=die_with(os.getpid())
+            )  # noqa: PLW1509 - a system call, no locks
 
     def text(self) -> str:
         return self.log.read_text(errors="replace")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgen_devcluster.node.api import Api, ApiError, KubeObject
+from fastgen_devcluster.processes import die_with
 
 PROGRAM = Path(__file__).with_name("pod_program.py")
 LOOK_SECONDS = 0.05
@@ -44,7 +45,7 @@ class PlayedNode:
             "--backoff-first-seconds=1",
         ]
         with (self.folder / "node.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=die_with(os.getpid()))  # noqa: PLW1509 - a system call, no locks
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Signal it and wait until it has ended."""
