@@ -31,8 +31,12 @@ class OperatorProcess:
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "OMP_NUM_THREADS": "1"}
         with log.open("ab") as file:
             self.process = subprocess.Popen(
-                words, stdout=file, stderr=file, env=environment, preexec_fn=die_with(os.getpid())
-            )  # noqa: PLW1509 - a system call, no locks
+                words,
+                stdout=file,
+                stderr=file,
+                env=environment,
+                preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - a system call, no locks
+            )
 
     def text(self) -> str:
         return self.log.read_text(errors="replace")
