@@ -89,6 +89,7 @@ class SimulatedModel:
         """Requests that wait at the balancer, for there is no replica."""
         self._queue: deque[float] = deque()
         self._arriving = self._done = 0.0
+        self._sending = 0
         self._count = 0
 
     @property
@@ -129,13 +130,19 @@ class SimulatedModel:
         while self._arriving >= 1.0:
             self._arriving -= 1.0
             self._queue.append(asyncio.get_running_loop().time())
+            self._sending += 1
             self.balancer.add(ARRIVED, 1.0)
             for kind, share in (("prompt", 0.6), ("generation", 0.4)):
                 self.balancer.add(offered(kind), share * REQUEST_TOKENS)
 
     def _work(self) -> None:
         now = asyncio.get_running_loop().time()
-        for pod in self.ready:
+        ready = self.ready
+        while ready and self._sending:
+            # It waits in a replica's queue, and counts there as soon as it arrives.
+            ready[self._sending % len(ready)].add(OFFERED, REQUEST_TOKENS)
+            self._sending -= 1
+        for pod in ready:
             self._done += self.each * TICK_SECONDS
             while self._queue and self._done >= REQUEST_TOKENS:
                 self._done -= REQUEST_TOKENS
@@ -143,7 +150,6 @@ class SimulatedModel:
                 pod.add(REQUESTS, 1.0)
                 pod.add(EFFECTIVE, float(now - came <= PATIENCE_SECONDS))
                 pod.add(SERVED, REQUEST_TOKENS)
-                pod.add(OFFERED, REQUEST_TOKENS)
         if not self._queue:
             self._done = 0.0
 
