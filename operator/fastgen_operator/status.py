@@ -289,6 +289,7 @@ def _scale_command(deployment: FastGenDeployment) -> str:
 
 
 def _counts(rollout: Rollout) -> str:
-    text = f"{rollout.ready} of {rollout.wanted} ready"
+    ready, wanted = rollout.ready, rollout.wanted
+    text = f"{ready} of {wanted} ready" if ready <= wanted else f"{ready} ready, {wanted} wanted"
     updated = rollout.updated if rollout.is_current else 0
     return text if updated == rollout.replicas else f"{text}, {updated} of {rollout.replicas} from the present spec"

@@ -225,7 +225,8 @@ def _chosen(
         words = f"spec.autoscaling.behavior allows {_count(allowed)} now"
         return _Wish(allowed, "PolicyLimited", f"{wish.message}; {_count(calm)} wanted, {words}")
     if calm != bounded:
-        return _Wish(calm, "Stabilizing", f"{wish.message}; {_count(bounded)} wanted, waiting for it to hold")
+        reason = "Stabilizing" if calm == current else wish.reason  # a part of the way has held already
+        return _Wish(calm, reason, f"{wish.message}; {_count(bounded)} wanted, waiting for it to hold")
     if bounded < wish.replicas:
         return _Wish(calm, "AtMaximum", f"{wish.message}; {_count(wish.replicas)} wanted, maxReplicas allows {calm}")
     if bounded > wish.replicas:
