@@ -179,7 +179,8 @@ class Balancer:
         # Tells gRPC clients at once that their next call belongs elsewhere; what runs goes on.
         self._spawn(self._grpc_server.stop(self.config.grace_seconds + 1.0), "gRPC drain")
         try:
-            await asyncio.wait_for(self.gate.wait_empty(), self.config.grace_seconds)
+            async with asyncio.timeout(self.config.grace_seconds):
+                await self.gate.wait_empty()
             log.info("drained")
         except TimeoutError:
             log.warning("the grace of %g s is over: %d requests cut", self.config.grace_seconds, self.gate.in_flight)

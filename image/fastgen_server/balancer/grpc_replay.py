@@ -34,7 +34,8 @@ class Replay:
     async def first(self) -> bytes:
         """The first message, or nothing where the client waits to be spoken to."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._read(), FIRST_MESSAGE_SECONDS)
+            async with asyncio.timeout(FIRST_MESSAGE_SECONDS):
+                await self._read()
         return self._kept[0] if self._kept else b""
 
     async def messages(self) -> AsyncIterator[bytes]:

@@ -148,7 +148,9 @@ class Pool:
                 waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._held.append(waiting)
                 try:
-                    await asyncio.wait_for(waiting, max(0.0, deadline - time.monotonic()))
+                    # wait_for would forget, before Python 3.12, that a client left when a replica comes just then.
+                    async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                        await waiting
                 except TimeoutError:
                     raise NoReplicaError(
                         f"no replica became ready within {config.hold_seconds:g} s; try again later",

@@ -57,7 +57,8 @@ class Prober:
             if replica.state is not ReplicaState.READY:
                 interval = min(interval, IMPATIENT_SECONDS)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(replica.probe_now.wait(), interval)
+                async with asyncio.timeout(interval):
+                    await replica.probe_now.wait()
 
     async def _probe(self, replica: Replica) -> None:
         timeout = aiohttp.ClientTimeout(total=self._config.health_timeout_seconds)

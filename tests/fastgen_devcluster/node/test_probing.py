@@ -57,3 +57,18 @@ def test_a_container_starts_again_at_once_then_after_delays_that_double() -> Non
         waits.append(backoff.wait_seconds)
     assert waits == [0, 10, 20, 40, 80, 160, 300, 300, 300]
     assert backoff.after(ran_seconds=601).wait_seconds == 0
+
+
+async def test_an_end_that_comes_with_an_answer_is_not_lost() -> None:
+    async def ask() -> Result:
+        await asyncio.sleep(0)
+        watching.cancel()
+        return Result(False, "unwell")
+
+    async def watch() -> None:
+        async for _ in verdicts(Schedule(0, 0.01, 1, 1, 1000), ask, lambda message: None):
+            pass
+
+    watching = asyncio.create_task(watch())
+    await asyncio.wait({watching}, timeout=0.5)
+    assert watching.cancelled()

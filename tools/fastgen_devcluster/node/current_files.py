@@ -39,7 +39,8 @@ class CurrentFiles:
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.changed.wait(), wait_seconds)
+                    async with asyncio.timeout(wait_seconds):
+                        await self.changed.wait()
                 self.changed.clear()
                 is_current = await self._make_all()
                 wait_seconds = self._tokens.renew_in_seconds() if is_current else RETRY_SECONDS

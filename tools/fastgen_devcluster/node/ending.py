@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -36,10 +37,9 @@ class Ending:
 
     async def sleep(self, seconds: float) -> None:
         """Sleep, and wake early when the end is asked for."""
-        try:
-            await asyncio.wait_for(self._asked.wait(), seconds)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._asked.wait()
 
     async def in_time(self, work: asyncio.Future[Any], deadline: Callable[[], float]) -> bool:
         """Wait for `work` until the deadline, asked anew whenever our time moves. Whether it is done."""

@@ -61,7 +61,8 @@ async def verdicts(
         await asyncio.sleep(due - loop.time())
         due = max(due + schedule.period_seconds, loop.time())
         try:
-            result = await asyncio.wait_for(ask(), schedule.timeout_seconds)
+            async with asyncio.timeout(schedule.timeout_seconds):  # wait_for loses cancellations before Python 3.12
+                result = await ask()
         except TimeoutError:
             result = Result(False, f"no answer within {schedule.timeout_seconds:g} s")
         if not result.is_success:
