@@ -90,7 +90,7 @@ def test_a_go_too_old_is_told(cache: Cache, fake_go: Path) -> None:
 
 
 def test_without_a_network_it_is_said_once_and_not_tried_again(cache: Cache, fake_go: Path) -> None:
-    said = "go: k8s.io/api@v0.36.3: dial tcp: lookup proxy.golang.org: no such host"
+    said = "go: k8s.io/api@v0.36.3: dial tcp: lookup modules.test: no such host"
     log = write_go(
         fake_go, list=f'echo "{said}" >&2; echo "GOPROXY=$GOPROXY" >> $(dirname $0)/log; exit 1', build="exit 9"
     )

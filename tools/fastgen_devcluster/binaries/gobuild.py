@@ -73,7 +73,7 @@ class GoBuild:
         last = "".join(f"\n        {line}" for line in done.lines[-LINES_TOLD:])
         if _NO_NETWORK.search("\n".join(done.lines)):
             self._offline = True
-            proxy = os.environ.get("GOPROXY") or "proxy.golang.org"
+            proxy = os.environ.get("GOPROXY") or "Go's default"
             raise NotObtainedError(f"Go build: the Go modules cannot be downloaded (GOPROXY: {proxy}):{last}")
         raise NotObtainedError(f"Go build: go {command[1]} ended with {done.status}, its last lines:{last}")
 
